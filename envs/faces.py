@@ -23,10 +23,9 @@ def build_world(
 ) -> DistractedWorld:
     """The world ``"module:Class"`` built with ``kwargs``, and the distractors added to it."""
     module, name = world.split(":")
-    distractors = (distractor,) if isinstance(distractor, Distractor) else tuple(distractor)
-    for item in distractors:
-        if not isinstance(item, Distractor):
-            raise ValueError(f"distractor must be an envs.distractors.core.Distractor or several, got {item!r}")
+    distractors = (distractor,) if isinstance(distractor, Distractor) else distractor
+    if not isinstance(distractors, Sequence) or not all(isinstance(item, Distractor) for item in distractors):
+        raise ValueError(f"distractor must be an envs.distractors.core.Distractor or several, got {distractor!r}")
     return DistractedWorld(getattr(importlib.import_module(module), name)(**kwargs), distractors, held_out)
 
 
@@ -45,7 +44,7 @@ class WorldEnv(gymnasium.Env[NDArray[np.uint8], Any]):
         kwargs: of the world.
     """
 
-    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES)}
+    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES)}  # noqa: RUF012 (as Gymnasium declares it)
 
     def __init__(self, world: str, render_mode: str | None = None, **kwargs: Any) -> None:
         self.world = build_world(world, **kwargs)
@@ -78,7 +77,7 @@ class WorldEnv(gymnasium.Env[NDArray[np.uint8], Any]):
         frame, info = self._observe()
         return frame, float(reward[0]), bool(self.world.terminated(self._state)[0]), False, info
 
-    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self) -> NDArray[np.uint8] | None:
         if self.render_mode is None:
             return None
         if self._frame is None:
@@ -107,7 +106,7 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv[NDArray[np.uint8], NDArray, NDAr
             the same step, or by the caller.
     """
 
-    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES)}
+    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES)}  # noqa: RUF012 (as Gymnasium declares it)
 
     def __init__(
         self,
@@ -146,12 +145,17 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv[NDArray[np.uint8], NDArray, NDAr
         """The present states, batch first; `reset` takes them back."""
         return {name: array.copy() for name, array in _started(self._state).items()}
 
-    @property
+    @property  # type: ignore[misc]
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
         """The generators of the worlds, one each."""
         if self._generators is None:
             self._generators = [np.random.default_rng() for _ in range(self.num_envs)]
         return tuple(self._generators)
+
+    @property
+    def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]
+        """The seeds of these generators."""
+        return tuple(generator.bit_generator.seed_seq.entropy for generator in self.np_random)  # type: ignore[attr-defined]
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -163,8 +167,8 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv[NDArray[np.uint8], NDArray, NDAr
             raise ValueError("the first reset() must reset every world: leave reset_mask out")
         self._seed(seed, mask)
         initial = self.world.initial(_draw_keys([self.np_random[i] for i in np.flatnonzero(mask)]))
-        given = {name: np.asarray(value)[mask] for name, value in options.get("state", {}).items()}
-        self._begin(mask, replace(initial, given))
+        given = {name: _one_each(name, value, self.num_envs) for name, value in options.get("state", {}).items()}
+        self._begin(mask, replace(initial, {name: array[mask] for name, array in given.items()}))
         return self._observe(mask)
 
     def step(
@@ -253,7 +257,7 @@ def _masked(factors: Factors, mask: NDArray[np.bool_]) -> dict[str, Any]:
     return infos
 
 
-def _frame_space(world: World) -> gymnasium.spaces.Box:
+def _frame_space(world: World) -> gymnasium.Space[NDArray[np.uint8]]:
     return gymnasium.spaces.Box(0, 255, world.frame_shape, np.uint8)
 
 
@@ -292,12 +296,23 @@ def _checked_mask(mask: Any, num_envs: int) -> NDArray[np.bool_]:
     return mask.copy()
 
 
+def _one_each(name: str, value: Any, num_envs: int) -> NDArray:
+    array = np.asarray(value)
+    if array.shape[:1] != (num_envs,):
+        raise ValueError(
+            f"state variable {name!r} needs one row for each of {num_envs} worlds, got shape {array.shape}"
+        )
+    return array
+
+
 def _checked_actions(
     actions: NDArray, space: gymnasium.Space, num_envs: int, ignored: NDArray[np.bool_] | None = None
 ) -> NDArray:
     expected = (num_envs, *(space.shape or ()))
     if actions.shape != expected:
         raise ValueError(f"expected actions of shape {expected[1:]} each, {expected} in all, got {actions.shape}")
+    if isinstance(space, gymnasium.spaces.Box):
+        actions = actions.astype(space.dtype, copy=False)  # what is recorded as an action is what was done
     if actions.dtype.kind == "f" and not np.isfinite(actions).all():
         bad = ~np.isfinite(actions).all(axis=tuple(range(1, actions.ndim)))
         if ignored is None or (bad & ~ignored).any():

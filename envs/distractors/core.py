@@ -38,11 +38,11 @@ class Distractor:
         source: where the pixels come from.
         dynamics: ``static``: one background an episode (the paper's fixed noise); ``dynamic``: a new one every step
             (changing noise); ``drifting``: one an episode, its columns rolled by int(t·speed) at step t.
-        level: brightness in units of the frame's own brightest value (the dot's peak).
+        level: brightness in units of the brightest value that a frame can have, 255 (the peak of MovingDot's dot).
         speed: of a drifting background, in px a step; may be negative or a fraction.
 
     Raises:
-        ValueError: unknown dynamics; a negative or infinite level or speed.
+        ValueError: not a source; unknown dynamics; a level that is negative or not finite; a speed that is not finite.
     """
 
     source: Source
@@ -51,6 +51,8 @@ class Distractor:
     speed: float = 1.0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.source, Source):
+            raise ValueError(f"source must be an envs.distractors.core.Source, got {self.source!r}")
         if self.dynamics not in get_args(Dynamics):
             raise ValueError(f"dynamics must be one of {get_args(Dynamics)}, got {self.dynamics!r}")
         if not (np.isfinite(self.level) and self.level >= 0):
@@ -93,8 +95,8 @@ class DistractedWorld(World):
         pixels = int(np.prod(self.frame_shape))
         # Signs make the projection a sum of integers, exact in floating point: it cannot depend on the batch.
         dtype = np.float32 if pixels * 255 < 2**24 else np.float64
-        self.signs = np.random.default_rng(0).choice([-1.0, 1.0], (pixels, BACKGROUND_SIZE)).astype(dtype)
-        self.grey = 127.5 * self.signs.sum(axis=0, dtype=np.float64)  # the projection of a uniformly grey background
+        self.signs = np.random.default_rng(0).choice([-1.0, 1.0], (BACKGROUND_SIZE, pixels)).astype(dtype)
+        self.grey = 127.5 * self.signs.sum(axis=1, dtype=np.float64)  # the projection of a uniformly grey background
         self.level = sum(distractor.level for distractor in self.distractors)
         bound = np.float32(np.sqrt(12 * pixels))
         background = spaces.Box(-bound, bound, (BACKGROUND_SIZE,), np.float32)
@@ -130,9 +132,10 @@ class DistractedWorld(World):
         background = np.zeros((len(state["time"]), BACKGROUND_SIZE))
         for i, distractor in enumerate(self.distractors):
             image = state[f"distractor.{i}.image"]
-            pixels = image.reshape(len(image), -1).astype(self.signs.dtype)  # [n, H·W·C]
-            background += (pixels @ self.signs - self.grey) * (distractor.level / max(self.level, 1e-12))
-        background *= np.sqrt(12 / len(self.signs)) / 255
+            pixels = image.reshape(len(image), -1, 1).astype(self.signs.dtype)  # [n, H·W·C, 1]
+            # One small product a world: a single large one would wait for BLAS threads, for long on a busy machine.
+            background += ((self.signs @ pixels)[..., 0] - self.grey) * (distractor.level / max(self.level, 1e-12))
+        background *= np.sqrt(12 / self.signs.shape[1]) / 255
         return {**self.world.factors(state), "background": background.astype(np.float32)}
 
     def reward(self, state: State, action: NDArray, next_state: State) -> NDArray[np.float64]:

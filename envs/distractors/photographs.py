@@ -39,7 +39,7 @@ class Photographs(Source):
     path: str | None = None
 
     def sample(self, key: Key, frame_shape: tuple[int, int, int], held_out: bool) -> NDArray[np.uint8]:
-        height, width, channels = frame_shape
+        height, width, _ = frame_shape
         pixels, start, size = _album(self.path, frame_shape, held_out)
         picture = random.integers(random.fold_in(key, 0), len(start))
         top = random.integers(random.fold_in(key, 1), size[picture, 0] - height + 1)
@@ -55,7 +55,7 @@ class Photographs(Source):
 def _album(
     path: str | None, frame_shape: tuple[int, int, int], held_out: bool
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
-    """All pictures in one array: pixels [sum of H·W, 1 or 3], where each starts [m], and its height and width [m, 2]."""
+    """All pictures in one array: pixels [sum of H·W, 1 or 3], where each starts [m], its height and width [m, 2]."""
     pictures = _shipped(held_out) if path is None else _stored(Path(path), held_out)
     sized = [image for picture in pictures for image in _resized(picture, frame_shape)]
     pixels = np.concatenate([image.reshape(-1, image.shape[2]) for image in sized])

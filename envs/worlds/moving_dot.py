@@ -20,8 +20,10 @@ class DotField:
     """
 
     def __init__(self, size: int, sigma: float, max_step: float) -> None:
-        if sigma <= 0 or max_step <= 0:
-            raise ValueError(f"sigma and max_step must be positive, got sigma={sigma!r}, max_step={max_step!r}")
+        if not (0 < sigma < np.inf and 0 < max_step < np.inf):
+            raise ValueError(
+                f"sigma and max_step must be positive and finite, got sigma={sigma!r}, max_step={max_step!r}"
+            )
         self.low, self.high = 2 * sigma, size - 1 - 2 * sigma
         if self.low >= self.high:
             raise ValueError(f"a dot of sigma={sigma!r} needs size > {4 * sigma + 1:g} px, got size={size!r}")

@@ -47,7 +47,7 @@ class ThreeDots(World):
         self.factor_space = spaces.Dict({f"location.{dot}": self.dots.space() for dot in DOTS})
 
     def initial(self, key: Key) -> State:
-        state = {dot: self.dots.place(random.fold_in(key, i)) for i, dot in enumerate(DOTS)}
+        state: State = {dot: self.dots.place(random.fold_in(key, i)) for i, dot in enumerate(DOTS)}
         state["heading"] = random.uniform(random.fold_in(key, 3), high=2 * np.pi)
         state["key"] = random.fold_in(key, 4)
         return state

@@ -1,0 +1,1 @@
+"""What learns and acts: encoders, predictors, objectives, world models, probes, behaviours."""

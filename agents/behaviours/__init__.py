@@ -1,0 +1,1 @@
+"""Behaviours: the policies that collect data."""

@@ -1,0 +1,51 @@
+"""The default encoder: a patch becomes channels first, so that every convolution runs on a small grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+
+class SpaceToDepth(nn.Module):
+    """Patches of 4×4 px to channels, three 3×3 convolutions, the second with stride 2, and a linear layer.
+
+    A convolution costs in proportion to the pixels it visits; on a grid of patches there are sixteen times fewer, and
+    nothing of the frame is lost on the way. Convolution, batch norm and ReLU follow in this order.
+
+    Args:
+        frame_shape: (C, H, W); height and width divisible by the patch.
+        latent_dim: size D of a latent.
+        width: channels of the convolutions; the first has half as many.
+        patch: side of a patch in px.
+
+    Raises:
+        ValueError: a frame that cannot be cut into patches.
+
+    Shape: [N, C, H, W] -> [N, D].
+    """
+
+    def __init__(self, frame_shape: Sequence[int], latent_dim: int = 512, width: int = 64, patch: int = 4) -> None:
+        super().__init__()
+        channels, height, width_px = frame_shape
+        if height % patch or width_px % patch:
+            raise ValueError(f"frames of {height}×{width_px} px cannot be cut into patches of {patch}×{patch}")
+        rows, columns = ((side // patch + 1) // 2 for side in (height, width_px))
+        self.stem = nn.PixelUnshuffle(patch)
+        self.body = nn.Sequential(
+            *_convolution(channels * patch**2, width // 2),
+            *_convolution(width // 2, width, stride=2),
+            *_convolution(width, width),
+        )
+        self.head = nn.Linear(width * rows * columns, latent_dim)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        return self.head(self.body(self.stem(frames)).flatten(1))
+
+
+def _convolution(inputs: int, outputs: int, stride: int = 1) -> tuple[nn.Module, ...]:
+    return (
+        nn.Conv2d(inputs, outputs, kernel_size=3, stride=stride, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )

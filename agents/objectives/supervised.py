@@ -1,0 +1,41 @@
+"""Supervision: every prediction has to tell a factor of its step. The ceiling, not a competitor: it sees the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from agents.objectives.core import Terms, Views
+
+
+class Supervised(nn.Module):
+    """Term ``supervised``: mean squared error of a linear readout of ẑ_t, t = 0 … T−1, on a normalised factor.
+
+    Args:
+        latent_dim: size D.
+        factor: name of the factor.
+        statistics: of the factors in the training data: {name: {"mean": [F], "std": [F]}}.
+
+    Raises:
+        ValueError: the data have no such factor.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, latent_dim: int, factor: str, statistics: Mapping[str, Mapping[str, Sequence[float]]]
+    ) -> None:
+        super().__init__()
+        if factor not in statistics:
+            raise ValueError(f"the data have no factor {factor!r}; they have {sorted(statistics)}")
+        self.factor = factor
+        self.register_buffer("mean", torch.tensor(statistics[factor]["mean"]))
+        self.register_buffer("std", torch.tensor(statistics[factor]["std"]))
+        self.readout = nn.Linear(latent_dim, len(self.mean))
+
+    def forward(self, views: Views) -> Terms:
+        target = (views.factors[self.factor].flatten(2) - self.mean) / self.std  # [B, T, F]
+        return {"supervised": (self.readout(views.predictions) - target).square().mean()}

@@ -1,0 +1,1 @@
+"""Probes: readouts fitted on frozen latents."""

@@ -1,0 +1,37 @@
+"""Ridge regression in closed form: the default probe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from agents.probes.core import Probe, Samples, rmse
+
+
+class Ridge(Probe):
+    """w = (XᵀX + λ·tr(XᵀX)/D·I)⁻¹ Xᵀy on centred features and targets, λ chosen on validation samples.
+
+    Solved once for all λ by an eigendecomposition, in double precision.
+
+    Args:
+        penalties: candidates for λ, relative to the mean eigenvalue.
+    """
+
+    def __init__(self, penalties: Sequence[float] = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)) -> None:
+        self.penalties = tuple(penalties)
+
+    def fit(self, train: Samples, validation: Samples) -> None:
+        self.feature_mean, self.target_mean = train.features.double().mean(dim=0), train.targets.double().mean(dim=0)
+        x, y = train.features.double() - self.feature_mean, train.targets.double() - self.target_mean
+        eigenvalues, basis = torch.linalg.eigh(x.mT @ x)  # [D], [D, D]
+        projected, scale = basis.mT @ (x.mT @ y), eigenvalues.mean().clamp_min(1e-30)
+        errors = []
+        for penalty in self.penalties:
+            self.weight = basis @ (projected / (eigenvalues.clamp_min(0) + penalty * scale)[:, None])  # [D, F]
+            errors.append((float(rmse(self.predict(validation.features), validation.targets)), self.weight))
+        _, self.weight = min(errors, key=lambda pair: pair[0])
+
+    def predict(self, features: Tensor) -> Tensor:
+        return ((features.double() - self.feature_mean) @ self.weight + self.target_mean).float()

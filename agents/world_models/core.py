@@ -1,0 +1,59 @@
+"""What every world model can do; probes, planners, policies, videos and reports use nothing else."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from agents.objectives.core import Terms
+
+Batch = Mapping[str, Tensor]
+"""``frames`` uint8 [B, T, C, H, W], ``actions`` [B, T−1, A], and ``factors.<name>`` [B, T, ...] for every factor."""
+
+
+class NoDecoder(RuntimeError):
+    """The model cannot draw what it imagines."""
+
+
+class WorldModel(nn.Module, ABC):
+    """Frames to latents, and latents into the future.
+
+    Frames are uint8 [B, T, C, H, W] and actions [B, T−1, A] in the environment's units: normalisation is the model's.
+
+    Attributes:
+        latent_dim: size D of a latent.
+    """
+
+    latent_dim: int
+
+    @abstractmethod
+    def encode(self, frames: Tensor, actions: Tensor | None = None) -> Tensor:
+        """The latents of frames: [B, T, C, H, W], [B, T−1, A] -> [B, T, D].
+
+        Models without memory ignore the actions; recurrent ones filter.
+        """
+
+    @abstractmethod
+    def predict(self, latents: Tensor, actions: Tensor) -> Tensor:
+        """The latents that follow a context under actions, open loop: [B, K, D], [B, H, A] -> [B, H, D]."""
+
+    @abstractmethod
+    def loss(self, batch: Batch) -> Terms:
+        """Named unweighted terms of the training loss, for a batch of sequences."""
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """The frames that latents stand for: [B, T, D] -> float [B, T, C, H, W], on the scale 0…255.
+
+        Raises:
+            NoDecoder: the model was not trained to draw.
+        """
+        raise NoDecoder(f"{type(self).__name__} has no decoder")
+
+    def update(self, state: Tensor | None, action: Tensor | None, frame: Tensor) -> Tensor:
+        """The state of an acting agent after one more frame: [B, D'], [B, A], [B, C, H, W] -> [B, D'].
+
+        The first `latent_dim` entries of a state are the latent; the first call has no state and no action.
+        """
+        return self.encode(frame.unsqueeze(1))[:, 0]

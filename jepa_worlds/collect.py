@@ -1,0 +1,33 @@
+"""Collect an offline, reward-free dataset.
+
+    python -m jepa_worlds.collect env=moving_dot distractor=uniform distractor.dynamics=static distractor.level=1 \\
+        behaviour=random_walk episodes=5000 episode_length=16 seed=0 out=data/static
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from jepa_worlds.app import command, plain
+from jepa_worlds.collecting import Collection, collect
+from jepa_worlds.runs import write_config
+
+
+def main(config: DictConfig) -> Path:
+    """Collect, or go on with a dataset that was begun; returns its folder.
+
+    Raises:
+        ValueError: bad input.
+    """
+    settings = plain(config)
+    out = Path(settings["out"])
+    collection = Collection(**{name: settings[name] for name in Collection.__dataclass_fields__})
+    collect(collection, out)
+    write_config(out, settings)
+    return out
+
+
+if __name__ == "__main__":
+    command("collect")(main)()

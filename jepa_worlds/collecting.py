@@ -1,0 +1,252 @@
+"""Collection of datasets: sharded, atomic, resumable."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+import envs as _envs  # noqa: F401  registers the environments
+from agents.behaviours.core import Behaviour
+from envs import random
+from jepa_worlds.build import build
+from jepa_worlds.dataset import FORMAT, MANIFEST, SPLITS, Split, check_shard, read_manifest
+from jepa_worlds.files import digest, versions, write_json
+from jepa_worlds.statistics import coverage, moments
+
+Columns = dict[str, NDArray]
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What to collect. See ``python -m jepa_worlds.collect --help``.
+
+    Raises:
+        ValueError: a number that is out of range.
+    """
+
+    env: dict[str, Any]
+    distractor: dict[str, Any] | None
+    behaviour: dict[str, Any]
+    episodes: int
+    episode_length: int
+    validation: float
+    test: float
+    seed: int
+    shard_episodes: int
+    num_envs: int
+
+    def __post_init__(self) -> None:
+        for name in ("episodes", "episode_length", "shard_episodes", "num_envs"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise ValueError(f"seed must be an integer of at least 0, got {self.seed!r}")
+        if not (self.validation >= 0 and self.test >= 0 and self.validation + self.test < 1):
+            raise ValueError(
+                f"validation and test are shares of the episodes, below 1 in all; got validation={self.validation!r}, "
+                f"test={self.test!r}"
+            )
+
+    def splits(self) -> dict[Split, tuple[int, int]]:
+        """First episode of each split, and the one after its last."""
+        test = round(self.episodes * self.test)
+        validation = round(self.episodes * self.validation)
+        ends = (self.episodes - validation - test, self.episodes - test, self.episodes)
+        return dict(zip(SPLITS, zip((0, *ends), ends, strict=False), strict=True))
+
+    def shards(self) -> Iterator[tuple[str, Split, range]]:
+        """Name, split and episodes of each shard."""
+        number = 0
+        for split, (first, end) in self.splits().items():
+            for start in range(first, end, self.shard_episodes):
+                yield f"shard-{number:05d}", split, range(start, min(start + self.shard_episodes, end))
+                number += 1
+
+    def make(self, split: Split) -> gymnasium.vector.VectorEnv:
+        """The environment that a split is collected from: distractors show their held-out pictures outside train."""
+        kwargs = {**self.env}
+        return gymnasium.make_vec(
+            kwargs.pop("id"),
+            num_envs=min(self.num_envs, self.episodes),
+            max_episode_steps=self.episode_length,
+            distractor=distractors(self.distractor),
+            held_out=split != "train",
+            **kwargs,
+        )
+
+
+def distractors(config: dict[str, Any] | None) -> list[Any]:
+    """The distractors of a configuration: nothing, one with ``_target_``, or several by name."""
+    if not config:
+        return []
+    return [build(config)] if "_target_" in config else [build(layer) for layer in config.values()]
+
+
+def collect(collection: Collection, out: Path) -> dict[str, Any]:
+    """Collect a dataset into a folder, or go on with one that was begun; returns its manifest.
+
+    A shard counts once it is in the manifest. Killed at any point and started again, collection ends byte-identical to
+    one that was never interrupted.
+
+    Raises:
+        ValueError: the folder holds something else, or a dataset collected otherwise.
+    """
+    header = _header(collection)
+    manifest = _resumed(header, out)
+    if manifest["complete"]:
+        return manifest
+    done = {entry["name"] for entry in manifest["shards"]}
+    split_env: tuple[Split, gymnasium.vector.VectorEnv] | None = None
+    behaviour: Behaviour = build(collection.behaviour)
+    with tqdm(total=collection.episodes, unit="episode", desc=f"collect {out}", smoothing=0) as progress:
+        for name, split, episodes in collection.shards():
+            if name not in done:
+                if split_env is None or split_env[0] != split:
+                    split_env = (split, collection.make(split))
+                columns = rollouts(split_env[1], behaviour, collection.seed, episodes, collection.episode_length)
+                manifest["shards"].append(_write_shard(out, name, split, episodes, columns))
+                write_json(out / MANIFEST, manifest)
+            progress.update(len(episodes))
+    manifest |= {
+        "complete": True,
+        "statistics": moments(out, manifest),
+        "coverage": coverage(out, manifest),
+        "content_hash": _content_hash(manifest),
+    }
+    write_json(out / MANIFEST, manifest)
+    return manifest
+
+
+def rollouts(
+    env: gymnasium.vector.VectorEnv, behaviour: Behaviour, seed: int, episodes: range, length: int
+) -> Columns:
+    """The columns of a range of episodes. Episode e depends on (seed, e) only, not on what is collected beside it."""
+    parts = [
+        _batch(env, behaviour, seed, np.arange(start, min(start + env.num_envs, episodes.stop)), length)
+        for start in range(episodes.start, episodes.stop, env.num_envs)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _batch(
+    env: gymnasium.vector.VectorEnv, behaviour: Behaviour, seed: int, episodes: NDArray[np.int64], length: int
+) -> Columns:
+    """One episode a world; worlds beyond the number of episodes run along unrecorded."""
+    n, count = env.num_envs, len(episodes)
+    key = random.fold_in(np.full(n, seed, np.uint64), np.resize(episodes, n))
+    frames, infos = env.reset(seed=[int(word) for word in random.fold_in(key, 0)])
+    factors = _factors(env, infos)
+    state = behaviour.start(random.fold_in(key, 1), env.single_action_space)
+    actions_like = np.zeros((), env.single_action_space.dtype)
+    at_frames: Columns = {"frames": np.empty((count, length + 1, *frames.shape[1:]), frames.dtype)}
+    at_frames |= {f"factors.{name}": np.empty((count, length + 1, *x.shape[1:]), x.dtype) for name, x in factors.items()}
+    at_steps: Columns = {
+        "actions": np.empty((count, length, *(env.single_action_space.shape or ())), actions_like.dtype),
+        "rewards": np.empty((count, length), np.float32),
+        "terminations": np.empty((count, length), bool),
+        "truncations": np.empty((count, length), bool),
+    }
+    lengths = np.zeros(count, np.int64)
+    for t in range(length + 1):
+        at_frames["frames"][:, t] = frames[:count]
+        for name, x in factors.items():
+            at_frames[f"factors.{name}"][:, t] = x[:count]
+        if t == length or (lengths > 0).all():
+            break
+        actions, state = behaviour.act(state, frames, factors)
+        frames, rewards, terminations, truncations, infos = env.step(actions)
+        factors = _factors(env, infos)
+        for name, x in zip(at_steps, (actions, rewards, terminations, truncations), strict=True):
+            at_steps[name][:, t] = x[:count]
+        over = (terminations | truncations)[:count]
+        lengths = np.where((lengths == 0) & over, t + 1, lengths)
+    lengths[lengths == 0] = length
+    in_step = np.arange(length) < lengths[:, None]
+    in_frame = np.arange(length + 1) <= lengths[:, None]
+    return {
+        **{name: x[in_frame] for name, x in at_frames.items()},
+        **{name: x[in_step] for name, x in at_steps.items()},
+        "lengths": lengths,
+    }
+
+
+def _factors(env: gymnasium.vector.VectorEnv, infos: dict[str, Any]) -> Columns:
+    return {name: infos["factors"][name] for name in env.unwrapped.factor_space}
+
+
+def _header(collection: Collection) -> dict[str, Any]:
+    """What the manifest says before anything is collected."""
+    env = collection.make("train")
+    box = env.single_action_space
+    factor_space: gymnasium.spaces.Dict = env.unwrapped.factor_space
+    splits = {name: [first, end] for name, (first, end) in collection.splits().items()}
+    behaviour: Behaviour = build(collection.behaviour)
+    behaviour.start(np.zeros(1, np.uint64), box)  # refuses a space in which it cannot act, before anything is written
+    return {
+        "format": FORMAT,
+        "complete": False,
+        **{name: value for name, value in asdict(collection).items() if name not in ("num_envs", "validation", "test")},
+        "splits": splits,
+        "frame_shape": list(env.single_observation_space.shape or ()),
+        "action": {"space": str(box), "shape": list(box.shape or ()), "dtype": str(box.dtype)},
+        "factors": {
+            name: {"shape": list(space.shape or ()), "low": space.low.tolist(), "high": space.high.tolist()}
+            for name, space in factor_space.spaces.items()
+            if isinstance(space, gymnasium.spaces.Box)
+        },
+        "render_backend": "numpy",
+        "versions": versions(),
+        "shards": [],
+    }
+
+
+def _resumed(header: dict[str, Any], out: Path) -> dict[str, Any]:
+    """The manifest to go on from: the header, or one begun under the same header."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        write_json(out / MANIFEST, header)
+        return header
+    if not (out / MANIFEST).is_file():
+        raise ValueError(f"out={str(out)!r} exists and is not a dataset: choose another folder, or remove it")
+    manifest = read_manifest(out)
+    changes = ("complete", "shards", "versions", "statistics", "coverage", "content_hash")
+    other = sorted(k for k in header if k not in changes and header[k] != manifest.get(k))
+    if other:
+        raise ValueError(
+            f"out={str(out)!r} holds a dataset collected with other {', '.join(other)}: choose another folder, or "
+            f"remove it"
+        )
+    for entry in manifest["shards"]:
+        check_shard(out, entry, verify=True)
+    return manifest
+
+
+def _write_shard(out: Path, name: str, split: Split, episodes: range, columns: Columns) -> dict[str, Any]:
+    """Write a shard under a temporary name, move it into place, and return its entry for the manifest."""
+    temporary, final = out / f".{name}.tmp", out / name
+    for leftover in (temporary, final):
+        shutil.rmtree(leftover, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        for column, array in columns.items():
+            np.save(temporary / f"{column}.npy", array)
+        files = {file.name: {"bytes": file.stat().st_size, "sha256": digest(file)} for file in sorted(temporary.iterdir())}
+        temporary.rename(final)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return {"name": name, "split": split, "episodes": [episodes.start, episodes.stop], "files": files}
+
+
+def _content_hash(manifest: dict[str, Any]) -> str:
+    named = {key: manifest[key] for key in ("env", "distractor", "behaviour", "seed", "splits", "shards")}
+    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()

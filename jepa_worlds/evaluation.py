@@ -1,0 +1,139 @@
+"""Probing of frozen models: features, readouts, floors and intervals. Fitted on train, chosen on validation, scored on test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from agents.probes.core import Probe, Samples, r2, rmse
+from agents.world_models.core import WorldModel
+from jepa_worlds.dataset import Dataset, Split
+from jepa_worlds.windows import Windows
+
+PIXELS = 1024  # at most this many numbers a frame go into the pixel floor; larger frames are shrunk
+ENCODED = 256  # windows encoded at a time
+RESAMPLES = 1000  # of the bootstrap
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a model makes of N windows of one split, on the CPU.
+
+    Attributes:
+        latents: [N, T, D], encoded from every frame.
+        rollouts: [N, T, D], predicted open-loop from the first latent under the actions taken; step 0 is that latent.
+        pixels: [N, T, P], the frames themselves, shrunk if large.
+        factors: {name: [N, T, F]}.
+        windows: [N], their numbers among all windows of the split.
+    """
+
+    latents: Tensor
+    rollouts: Tensor
+    pixels: Tensor
+    factors: dict[str, Tensor]
+    windows: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well a probe reads a factor from features, on the test split.
+
+    Attributes:
+        rmse: √(mean ‖truth − readout‖²) in the units of the factor.
+        rmse_ci95: 95 % bootstrap interval of it over episodes.
+        per_step: the same error at each step, [T].
+        r2: share of the factor's variance that is explained.
+        predictions: [N, T, F], the readouts.
+    """
+
+    rmse: float
+    rmse_ci95: tuple[float, float]
+    per_step: list[float]
+    r2: float
+    predictions: Tensor
+
+
+def split_windows(dataset: Dataset, length: int) -> dict[Split, Windows]:
+    """The windows of every split, not overlapping.
+
+    Raises:
+        ValueError: a split is empty, or its episodes are shorter than a window.
+    """
+    return {split: Windows(dataset, split, length, stride=length) for split in ("train", "validation", "test")}
+
+
+@torch.inference_mode()
+def features(model: WorldModel, windows: Windows, limit: int, desc: str | None = None) -> Features:
+    """What a model makes of at most ``limit`` windows."""
+    device = next(model.parameters()).device
+    model.eval()
+    chosen = np.sort(np.random.default_rng(0).permutation(len(windows))[:limit])
+    latents, rollouts, pixels, factors = [], [], [], []
+    parts = np.array_split(chosen, -(-len(chosen) // ENCODED))
+    for part in tqdm(parts, desc=desc, unit="batch", disable=desc is None, leave=False):
+        batch = {name: x.to(device) for name, x in windows.take(part).items()}
+        latent = model.encode(batch["frames"], batch["actions"]).float()
+        future = model.predict(latent[:, :1], batch["actions"]).float()
+        latents.append(latent.cpu())
+        rollouts.append(torch.cat([latent[:, :1], future], dim=1).cpu())
+        pixels.append(_shrunk(batch["frames"]).cpu())
+        factors.append({name[8:]: x.flatten(2).cpu() for name, x in batch.items() if name.startswith("factors.")})
+    joined = {name: torch.cat([part[name] for part in factors]) for name in factors[0]}
+    return Features(torch.cat(latents), torch.cat(rollouts), torch.cat(pixels), joined, chosen)
+
+
+def score(probe: Probe, splits: dict[Split, Tensor], factors: dict[Split, Tensor]) -> Score:
+    """Fit a probe on train, choose on validation, score on test. {split: [N, T, D]}, {split: [N, T, F]}."""
+    samples = {s: Samples(splits[s].flatten(0, 1), factors[s].flatten(0, 1)) for s in ("train", "validation")}
+    probe.fit(samples["train"], samples["validation"])
+    truth = factors["test"]
+    predictions = probe.predict(splits["test"].flatten(0, 1)).unflatten(0, truth.shape[:2])
+    per_step = [float(rmse(predictions[:, t], truth[:, t])) for t in range(truth.shape[1])]
+    return Score(
+        float(rmse(predictions, truth)), interval(predictions, truth), per_step, float(r2(predictions, truth)), predictions
+    )
+
+
+def interval(predictions: Tensor, truth: Tensor) -> tuple[float, float]:
+    """95 % bootstrap interval of the RMSE, resampling episodes: [N, T, F], [N, T, F]."""
+    errors = (predictions - truth).square().sum(dim=-1).mean(dim=1).numpy()  # [N]
+    drawn = np.random.default_rng(0).integers(len(errors), size=(RESAMPLES, len(errors)))
+    low, high = np.sqrt(np.percentile(errors[drawn].mean(axis=1), [2.5, 97.5]))
+    return float(low), float(high)
+
+
+def chance(factors: dict[Split, Tensor]) -> float:
+    """The RMSE of always answering the mean of the training episodes."""
+    mean = factors["train"].flatten(0, 1).mean(dim=0)
+    return float(rmse(mean.expand_as(factors["test"]), factors["test"]))
+
+
+def untrained(model_config: dict[str, Any], build: Callable[[dict[str, Any]], nn.Module], seed: int) -> nn.Module:
+    """A model of the same architecture with fresh weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build(model_config).eval().requires_grad_(False)
+
+
+def constant(factors: dict[Split, Tensor]) -> bool:
+    """Whether a factor never changes, so that there is nothing to probe."""
+    every = torch.cat([factor.flatten(0, 1) for factor in factors.values()])
+    return bool((every == every[0]).all())
+
+
+def _shrunk(frames: Tensor) -> Tensor:
+    """Frames as vectors, [B, T, C, H, W] -> [B, T, P], averaged over squares until at most 1024 numbers are left."""
+    b, t, c, h, w = frames.shape
+    factor = 1
+    while c * (h // factor) * (w // factor) > PIXELS:
+        factor += 1
+    small = F.avg_pool2d(frames.flatten(0, 1).float(), factor)  # [B·T, C, H/f, W/f]
+    return small.flatten(1).unflatten(0, (b, t)) / 255

@@ -1,0 +1,100 @@
+"""Figures: what people would rather look at than read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+
+from jepa_worlds.files import atomic
+from jepa_worlds.runs import read_metrics
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TRUTH, READOUT, MUTED = "#1a9850", "#d73027", "#888888"
+FLOOR_STYLES = {"chance": ":", "pixels": "-.", "untrained": "--"}
+
+
+def new_figure(rows: int, columns: int, width: float, height: float, **kwargs: Any) -> tuple[Figure, NDArray]:
+    """A figure and its axes [rows, columns], without a display and without state."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(figure)
+        return figure, figure.subplots(rows, columns, squeeze=False, **kwargs)
+
+
+def save_figure(figure: Figure, file: Path) -> None:
+    """Write a figure atomically; the format follows from the suffix."""
+    with atomic(file) as temporary:
+        figure.savefig(temporary, dpi=150)
+
+
+def training_curves(run: Path) -> None:
+    """``curves.png``: every logged number over steps."""
+    rows = read_metrics(run)
+    names = sorted({name for row in rows for name in row} - {"step"}, key=lambda n: (n.partition("/")[0] != "train", n))
+    if not names:
+        return
+    columns = 5
+    figure, axes = new_figure(-(-len(names) // columns), columns, 14, 2.2 * -(-len(names) // columns))
+    for axis, name in zip(axes.flat, names, strict=False):
+        points = [(row["step"], row[name]) for row in rows if name in row]
+        axis.plot(*zip(*points, strict=True), color=TRUTH if name.startswith("held_out") else "#4575b4", linewidth=1)
+        axis.set_title(name, fontsize=8)
+        if name == "train/loss" and all(value > 0 for _, value in points):
+            axis.set_yscale("log")
+    for axis in axes.flat[len(names) :]:
+        axis.set_axis_off()
+    save_figure(figure, run / "curves.png")
+
+
+def show_frame(axis: Axes, frame: NDArray[np.uint8], truth: NDArray | None = None, readout: NDArray | None = None) -> None:
+    """A frame [H, W, C] with the true position (a circle) and the probed one (a cross), both (x, y) in px."""
+    image = frame[..., 0] if frame.shape[-1] == 1 else frame
+    axis.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    height, width = frame.shape[:2]
+    if truth is not None:
+        axis.plot(*truth, "o", markersize=11, markerfacecolor="none", markeredgecolor=TRUTH, markeredgewidth=1.8)
+    if readout is not None:
+        axis.plot(*np.clip(readout, 0, [width - 1, height - 1]), "x", color=READOUT, markersize=8, markeredgewidth=2)
+    axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), xticks=[], yticks=[])
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+
+
+def rollout_frames(
+    frames: NDArray[np.uint8], truth: NDArray, readout: NDArray, title: str, file: Path, steps: Sequence[int] | None = None
+) -> None:
+    """Episodes [N, T, H, W, C] in rows, time in columns, with true and probed positions [N, T, 2]."""
+    steps = list(steps or np.unique(np.linspace(0, frames.shape[1] - 1, 7).astype(int)))
+    figure, axes = new_figure(len(frames), len(steps), 1.5 * len(steps), 1.5 * len(frames) + 0.6)
+    for row, episode in zip(axes, range(len(frames)), strict=True):
+        for axis, t in zip(row, steps, strict=True):
+            show_frame(axis, frames[episode, t], truth[episode, t], readout[episode, t])
+            if episode == 0:
+                axis.set_title("seen" if t == 0 else f"step {t}", fontsize=9)
+    figure.suptitle(f"{title}\nopen-loop from the first frame: ○ truth, × probe", fontsize=10)
+    save_figure(figure, file)
+
+
+def per_step_errors(curves: Mapping[str, Sequence[float]], floors: Mapping[str, float], factor: str, file: Path) -> None:
+    """RMSE of probes at every step of a rollout, with floors as horizontal lines."""
+    figure, axes = new_figure(1, 1, 6, 3.6)
+    axis = axes[0, 0]
+    for name, errors in curves.items():
+        axis.plot(errors, marker=".", label=name)
+    for name, error in floors.items():
+        axis.axhline(error, linestyle=FLOOR_STYLES.get(name, ":"), color=MUTED, linewidth=1)
+        axis.annotate(name, (len(next(iter(curves.values()))) - 1, error), fontsize=8, color=MUTED, ha="right", va="bottom")
+    axis.set(xlabel="step of the rollout", ylabel=f"RMSE of {factor}", ylim=(0, None))
+    axis.legend(frameon=False, fontsize=8)
+    save_figure(figure, file)

@@ -1,0 +1,117 @@
+"""Probe a trained world model: where is the dot, and what else does the latent hold?
+
+    python -m jepa_worlds.probe run=runs/vicreg-static
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from agents.world_models.core import WorldModel
+from jepa_worlds import evaluation
+from jepa_worlds.app import command, plain
+from jepa_worlds.build import build
+from jepa_worlds.checkpoint import load, read_card
+from jepa_worlds.dataset import Dataset
+from jepa_worlds.figures import per_step_errors, rollout_frames
+from jepa_worlds.probing import ModelProbe, Probed
+from jepa_worlds.runs import results, write_config, write_results
+from jepa_worlds.training import chosen_device
+
+SHOWN = 3  # episodes in the picture
+
+
+def main(config: DictConfig) -> dict[str, Any]:
+    """Probe a run's model; returns what it writes to ``results.json``.
+
+    Raises:
+        FileNotFoundError: there is no such run or dataset.
+        ValueError: bad input, or a dataset that does not fit the model.
+    """
+    started = time.perf_counter()
+    settings = plain(config)
+    run, trust, device = Path(settings["run"]), tuple(settings["trust"]), chosen_device(settings["device"])
+    card = read_card(run)
+    model = load(run, device, trust)
+    dataset = fitting_dataset(card, settings["data"], settings["verify"])
+    out = Path(settings["out"] or run / ("probe" if settings["data"] is None else f"probe-{dataset.path.name}"))
+
+    probe = model_probe(model, card, dataset, settings)
+    fresh = evaluation.untrained(card["model"], lambda config: build(config, ("agents", *trust)), settings["seed"])
+    found = probe.run(fresh.to(device), card["batch_size"])
+    content = results(
+        "probe",
+        metrics=found.metrics,
+        floors=found.floors,
+        diagnostics=found.diagnostics,
+        seeds=[card["seed"]],
+        protocol=protocol_id(settings["protocol"]),
+        dataset={"path": str(dataset.path), "hash": dataset.content_hash},
+        started=started,
+        run=str(run),
+    )
+    write_config(out, settings)
+    draw(probe, found, run.name, out)
+    write_results(out, content)
+    return content
+
+
+def fitting_dataset(card: dict[str, Any], path: str | None, verify: bool) -> Dataset:
+    """The dataset at a path, or the one that a model was trained on.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: its frames or actions are not of the model's size.
+    """
+    try:
+        dataset = Dataset(path or card["dataset"]["path"], verify)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}" if path else f"{error}. Say where it is now: data=…") from error
+    height, width, channels = dataset.manifest["frame_shape"]
+    if [channels, height, width] != card["spec"]["frame_shape"]:
+        raise ValueError(
+            f"the model takes frames [C, H, W] of {card['spec']['frame_shape']}, dataset {str(dataset.path)!r} has "
+            f"{[channels, height, width]}"
+        )
+    actions = len(dataset.statistics("actions")[0])
+    if actions != card["spec"]["action_dim"]:
+        raise ValueError(
+            f"the model takes actions of {card['spec']['action_dim']} numbers, dataset {str(dataset.path)!r} has {actions}"
+        )
+    return dataset
+
+
+def model_probe(model: WorldModel, card: dict[str, Any], dataset: Dataset, settings: dict[str, Any]) -> ModelProbe:
+    """The probe of a model under a command's protocol and readout."""
+    protocol = settings["protocol"]
+    limits = {split: protocol[f"{split}_windows"] for split in ("train", "validation", "test")}
+    return ModelProbe(model, dataset, protocol["window"] or card["window"], limits, settings["readout"])
+
+
+def protocol_id(protocol: dict[str, Any]) -> dict[str, str]:
+    """Name and hash of a protocol: two numbers may be compared where both agree."""
+    text = json.dumps(protocol, sort_keys=True)
+    return {"id": protocol["id"], "hash": hashlib.sha256(text.encode()).hexdigest()[:12]}
+
+
+def draw(probe: ModelProbe, found: Probed, title: str, out: Path) -> None:
+    """``per_step_<factor>.png`` for every factor, and ``rollouts_<factor>.png`` for positions in the frame."""
+    test = probe.features["test"]
+    for name, score in found.rollouts.items():
+        errors = {"open-loop rollout": score.per_step}
+        floors = {floor: found.floors[name][floor] for floor in ("chance", "pixels", "untrained")}
+        per_step_errors(errors, floors, name, out / f"per_step_{name}.png")
+        if name.startswith("location") and score.predictions.shape[-1] == 2:
+            frames = probe.frames("test", SHOWN)
+            truth, readout = test.factors[name][:SHOWN].numpy(), score.predictions[:SHOWN].numpy()
+            rollout_frames(frames, truth, readout, f"{title}: {name}", out / f"rollouts_{name}.png")
+
+
+if __name__ == "__main__":
+    command("probe")(main)()

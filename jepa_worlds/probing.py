@@ -1,0 +1,102 @@
+"""The probe protocol: what a model's latents tell of every factor, beside floors, with intervals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from agents.probes.core import Probe
+from agents.probes.ridge import Ridge
+from agents.world_models.core import WorldModel
+from jepa_worlds import evaluation
+from jepa_worlds.build import build
+from jepa_worlds.dataset import Dataset, Split
+from jepa_worlds.evaluation import Features, Score
+from jepa_worlds.training import diagnose
+
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What probing a model found.
+
+    Attributes:
+        metrics, floors, diagnostics: as in ``results.json``.
+        rollouts: {factor: Score} of the probe on rollouts.
+    """
+
+    metrics: dict[str, Any]
+    floors: dict[str, Any]
+    diagnostics: dict[str, float]
+    rollouts: dict[str, Score]
+
+
+class ModelProbe:
+    """Probes a trained model on a dataset.
+
+    Args:
+        model: the frozen model.
+        dataset: probes are fitted on its train episodes, chosen on validation and scored on test.
+        window: frames a sequence.
+        limits: at most this many windows of each split.
+        readout: configuration of the probe.
+
+    Raises:
+        ValueError: the dataset's frames or actions do not fit the model.
+    """
+
+    def __init__(
+        self, model: WorldModel, dataset: Dataset, window: int, limits: dict[Split, int], readout: dict[str, Any]
+    ) -> None:
+        self.model, self.readout, self.limits = model, readout, limits
+        self.windows = evaluation.split_windows(dataset, window)
+        self.features = self._features(model, "encode")
+
+    def run(self, fresh: WorldModel, batch_size: int) -> Probed:
+        """Probe every factor that changes; ``fresh`` is an untrained model of the same architecture."""
+        untrained = self._features(fresh, "encode untrained")
+        metrics, floors, rollouts = {}, {}, {}
+        for name in self.features["train"].factors:
+            factors = {split: self.features[split].factors[name] for split in SPLITS}
+            if evaluation.constant(factors):
+                continue
+            rollout, encoder = self.score("rollouts", factors), self.score("latents", factors)
+            rollouts[name] = rollout
+            metrics[name] = {
+                "rollout_rmse": rollout.rmse,
+                "rollout_rmse_ci95": list(rollout.rmse_ci95),
+                "encoder_rmse": encoder.rmse,
+                "per_step_rmse": rollout.per_step,
+                "r2": rollout.r2,
+                "encoder_r2": encoder.r2,
+            }
+            floors[name] = {
+                "chance": evaluation.chance(factors),
+                "pixels": evaluation.score(Ridge(), {s: self.features[s].pixels for s in SPLITS}, factors).rmse,
+                "untrained": self.score("rollouts", factors, untrained).rmse,
+                "untrained_encoder": self.score("latents", factors, untrained).rmse,
+            }
+        return Probed(metrics, floors, self._diagnostics(batch_size), rollouts)
+
+    def score(self, view: str, factors: dict[Split, Tensor], features: dict[Split, Features] | None = None) -> Score:
+        """The score of a new probe on ``rollouts`` or ``latents``."""
+        features = features or self.features
+        probe: Probe = build(self.readout)
+        return evaluation.score(probe, {split: getattr(features[split], view) for split in SPLITS}, factors)
+
+    def frames(self, split: Split, count: int) -> NDArray[np.uint8]:
+        """The frames of the first windows of `features`: [count, T, H, W, C]."""
+        chosen = self.features[split].windows[:count]
+        return self.windows[split].take(chosen)["frames"].permute(0, 1, 3, 4, 2).cpu().numpy()
+
+    def _diagnostics(self, batch_size: int) -> dict[str, float]:
+        """Diagnostics of the latent space, and the terms of the training loss, on test windows."""
+        return diagnose(self.model, self.windows["test"], batch_size)
+
+    def _features(self, model: WorldModel, desc: str) -> dict[Split, Features]:
+        return {s: evaluation.features(model, self.windows[s], self.limits[s], f"{desc} {s}") for s in SPLITS}

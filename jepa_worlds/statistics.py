@@ -1,0 +1,70 @@
+"""What a dataset says about itself: moments of its columns, and how much of each factor's range it covers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+CELLS = 10  # to a side, in which coverage is counted
+FRAMES = 16384  # on which the moments of frames are estimated
+
+
+def moments(out: Path, manifest: dict[str, Any]) -> dict[str, dict[str, list[float]]]:
+    """Mean and standard deviation over the training split: of frames per channel, of other columns per component."""
+    found = {"frames": _frame_moments(out, manifest)}
+    for column in ("actions", *(f"factors.{name}" for name in manifest["factors"])):
+        values = np.concatenate(list(_training(out, manifest, column))).astype(np.float64)
+        values = values.reshape(len(values), -1)
+        found[column] = {"mean": values.mean(axis=0).tolist(), "std": _not_zero(values.std(axis=0)).tolist()}
+    return found
+
+
+def coverage(out: Path, manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """For every factor, over the training split: its range, and the share of cells that it visits.
+
+    The bounds of a factor are cut into 10 intervals along each of its first two components.
+    """
+    found = {}
+    for name, space in manifest["factors"].items():
+        values = np.concatenate(list(_training(out, manifest, f"factors.{name}")))
+        values = values.reshape(len(values), -1)
+        low, high = (np.asarray(space[bound], np.float64).reshape(-1)[:2] for bound in ("low", "high"))
+        cell = ((values[:, :2] - low) / (high - low) * CELLS).astype(np.int64).clip(0, CELLS - 1)  # [N, 1 or 2]
+        cells = CELLS ** cell.shape[1]
+        count = np.bincount(cell @ CELLS ** np.arange(cell.shape[1]), minlength=cells)
+        found[name] = {
+            "min": values.min(axis=0).tolist(),
+            "max": values.max(axis=0).tolist(),
+            "visited": round(np.count_nonzero(count) / cells, 4),
+        }
+    return found
+
+
+def _training(out: Path, manifest: dict[str, Any], column: str) -> Iterator[NDArray]:
+    for entry in manifest["shards"]:
+        if entry["split"] == "train":
+            yield np.load(out / entry["name"] / f"{column}.npy", mmap_mode="r")
+
+
+def _frame_moments(out: Path, manifest: dict[str, Any]) -> dict[str, list[float]]:
+    """From histograms of the bytes, in at most some 16 384 frames evenly spaced."""
+    channels = manifest["frame_shape"][-1]
+    counts = np.zeros((channels, 256), np.int64)
+    shards = list(_training(out, manifest, "frames"))
+    every = max(1, sum(len(frames) for frames in shards) // FRAMES)
+    for frames in shards:
+        for channel in range(channels):
+            counts[channel] += np.bincount(frames[::every, ..., channel].reshape(-1), minlength=256)
+    value, total = np.arange(256), counts.sum(axis=1)
+    mean = (counts @ value) / total
+    variance = (counts @ value**2) / total - mean**2
+    return {"mean": mean.tolist(), "std": _not_zero(np.sqrt(np.maximum(variance, 0))).tolist()}
+
+
+def _not_zero(std: NDArray) -> NDArray:
+    """1 in place of the standard deviation of what never changes, so that dividing by it does no harm."""
+    return np.where(std > 1e-6, std, 1.0)

@@ -1,0 +1,158 @@
+"""Train a world model on a dataset.
+
+    python -m jepa_worlds.train data=data/static model=jepa objective=vicreg steps=1000 seed=0 out=runs/vicreg-static
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, open_dict
+
+from agents.probes.ridge import Ridge
+from agents.world_models.core import WorldModel
+from jepa_worlds import evaluation
+from jepa_worlds.app import command, plain
+from jepa_worlds.build import build
+from jepa_worlds.checkpoint import CARD, save
+from jepa_worlds.dataset import Dataset
+from jepa_worlds.figures import training_curves
+from jepa_worlds.runs import read_config, results, write_config, write_results
+from jepa_worlds.training import DIAGNOSTICS, Schedule, Trainer, chosen_device, chosen_precision, diagnose
+from jepa_worlds.windows import Windows
+
+FORMAT = "jepa_worlds/model/1"
+FREE = ("data", "device", "out", "resident", "verify")  # may differ when a run is taken up again
+
+
+def main(config: DictConfig) -> Path:
+    """Train, or go on with a run that was begun; returns the run folder.
+
+    Raises:
+        ValueError: bad input, or a loss that is no longer finite.
+    """
+    started = time.perf_counter()
+    run = Path(config.out)
+    dataset = Dataset(config.data, verify=config.verify)
+    with open_dict(config):
+        config.spec = spec(dataset)
+    settings = plain(config) | {"dataset_hash": dataset.content_hash}
+    schedule = Schedule(**{name: settings[name] for name in Schedule.__dataclass_fields__})
+    settings |= _begun(run, settings)
+    if (run / CARD).is_file():
+        return run
+
+    device = chosen_device(settings["device"])
+    torch.manual_seed(settings["seed"])
+    model = build(settings["model"], ("agents", *settings["trust"]))
+    if not isinstance(model, WorldModel):
+        raise ValueError(f"model must be a WorldModel, got {type(model).__name__}")
+    model = model.to(device)
+    train = Windows(dataset, "train", settings["window"], device, _resident(settings["resident"], dataset, device))
+    held_out = Windows(dataset, "validation", settings["window"], device, stride=settings["window"])
+    weights = settings["objective"]["weights"]
+    if weights:  # without an objective a model stays as it was initialised
+        sample = train.batch(0, schedule.batch_size, schedule.seed)
+        settings["precision"] = chosen_precision(settings["precision"], model, sample)
+        write_config(run, settings)
+        optimizer = build(settings["optimizer"], ("agents", "torch.optim"), params=model.parameters())
+        bf16 = settings["precision"] == "bf16"
+        trainer = Trainer(model, weights, optimizer, schedule, bf16, settings["compile"])
+        trainer.fit(train, held_out, run, lambda: quick_probe(model, train, held_out))
+    write_config(run, settings)
+    _finish(model, held_out, settings, run, started)
+    return run
+
+
+def spec(dataset: Dataset) -> dict[str, Any]:
+    """What a model has to know of its data: shapes and moments; ``${spec.…}`` in configurations."""
+    height, width, channels = dataset.manifest["frame_shape"]
+    frame_mean, frame_std = dataset.statistics("frames")
+    action_mean, action_std = dataset.statistics("actions")
+    factors = {name: dataset.statistics(f"factors.{name}") for name in dataset.factors}
+    return {
+        "frame_shape": [channels, height, width],
+        "frame_mean": frame_mean,
+        "frame_std": frame_std,
+        "action_dim": len(action_mean),
+        "action_mean": action_mean,
+        "action_std": action_std,
+        "factors": {name: {"mean": mean, "std": std} for name, (mean, std) in factors.items()},
+    }
+
+
+@torch.no_grad()
+def quick_probe(model: WorldModel, train: Windows, held_out: Windows) -> dict[str, float]:
+    """Ridge probes of every factor, on few windows: good enough to watch a run, not to report.
+
+    Fitted on training windows and scored on validation windows.
+    """
+    device = next(model.parameters()).device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        seen = evaluation.features(model, train, limit=768)
+        unseen = evaluation.features(model, held_out, limit=256)
+    found = {}
+    for name in seen.factors:
+        parts = {"train": slice(0, None, 3), "validation": slice(1, None, 3)}
+        factors = {split: seen.factors[name][part] for split, part in parts.items()} | {"test": unseen.factors[name]}
+        if evaluation.constant(factors):
+            continue
+        for view in ("rollouts", "latents"):
+            splits = {split: getattr(seen, view)[part] for split, part in parts.items()} | {"test": getattr(unseen, view)}
+            result = evaluation.score(Ridge(), splits, factors)
+            found |= {f"{name}/{view}_rmse": result.rmse, f"{name}/{view}_r2": result.r2}
+    return found
+
+
+def _begun(run: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """What a run that was begun has already settled.
+
+    Raises:
+        ValueError: the folder holds something else, or a run of another configuration.
+    """
+    if not run.exists() or (run.is_dir() and not any(run.iterdir())):
+        return {}
+    before = read_config(run)
+    if not before:
+        raise ValueError(f"out={str(run)!r} exists and is not a training run: choose another folder, or remove it")
+    settled = {"precision": before.get("precision")} if settings["precision"] == "auto" else {}
+    now = settings | settled
+    other = sorted(key for key in {*before, *now} if key not in FREE and before.get(key) != now.get(key))
+    if other:
+        raise ValueError(
+            f"out={str(run)!r} holds a run with other {', '.join(other)}: choose another folder, or remove it"
+        )
+    return settled
+
+
+def _resident(wanted: bool | None, dataset: Dataset, device: torch.device) -> bool:
+    """Whether to keep all frames on the device: if asked to, or on a GPU where they take less than half of what is free."""
+    if wanted is not None or device.type != "cuda":
+        return bool(wanted)
+    size = sum(shard.columns["frames"].nbytes for shard in dataset.shards("train"))
+    return size < torch.cuda.mem_get_info(device)[0] / 2
+
+
+def _finish(model: WorldModel, held_out: Windows, settings: dict[str, Any], run: Path, started: float) -> None:
+    """Write the model, the results and the curves."""
+    dataset = {"path": settings["data"], "hash": settings["dataset_hash"]}
+    found = diagnose(model, held_out, settings["batch_size"])
+    content = results(
+        "train",
+        metrics={name: number for name, number in found.items() if name not in DIAGNOSTICS},
+        diagnostics={name: found[name] for name in DIAGNOSTICS},
+        seeds=[settings["seed"]],
+        dataset=dataset,
+        started=started,
+    )
+    write_results(run, content)
+    training_curves(run)
+    kept = {name: settings[name] for name in ("model", "objective", "spec", "window", "steps", "batch_size", "seed")}
+    save(model, {"format": FORMAT, **kept, "dataset": dataset, "versions": content["versions"]}, run)
+
+
+if __name__ == "__main__":
+    command("train")(main)()

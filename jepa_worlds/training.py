@@ -1,0 +1,265 @@
+"""Training of world models: one loop for all of them, resumable to the bit."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from agents import diagnostics
+from agents.objectives.core import Terms, weighted_sum
+from agents.world_models.core import Batch, WorldModel
+from jepa_worlds.checkpoint import load_tensors, save_tensors
+from jepa_worlds.runs import MetricsLog
+from jepa_worlds.signals import Stop
+from jepa_worlds.windows import Windows
+
+STATE = "training.safetensors"
+DIAGNOSED = 256  # held-out windows on which a model is diagnosed
+DIAGNOSTICS = ("r_within", "rankme", "action_sensitivity")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to train.
+
+    Raises:
+        ValueError: a number that is out of range.
+    """
+
+    steps: int
+    batch_size: int
+    seed: int
+    warmup: float
+    clip: float
+    log_every: int
+    diagnose_every: int
+    save_every: int
+
+    def __post_init__(self) -> None:
+        least = {"steps": 0, "batch_size": 2, "seed": 0, "log_every": 1, "diagnose_every": 1, "save_every": 1}
+        for name, minimum in least.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < minimum:
+                raise ValueError(f"{name} must be an integer of at least {minimum}, got {value!r}")
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"warmup is a share of the steps, in [0, 1), got {self.warmup!r}")
+        if not self.clip > 0:
+            raise ValueError(f"clip must be positive (.inf for none), got {self.clip!r}")
+
+    def factor(self, step: int) -> float:
+        """The learning rate at a step as a share of its peak: linear warm-up, then cosine to a thousandth."""
+        warmup = self.warmup * self.steps
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        progress = (step - warmup) / max(1.0, self.steps - warmup)
+        return 0.001 + 0.999 * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+class Trainer:
+    """A model, its optimiser and how far they have come.
+
+    Args:
+        model: the model, on its device.
+        weights: of the loss terms.
+        optimizer: over the model's parameters; its learning rates are the peaks of the schedule.
+        schedule: how long and how fast.
+        bf16: compute in bfloat16 where autocast deems it safe.
+        compiled: compile the loss (seconds to minutes at the first step; faster ones after).
+    """
+
+    def __init__(
+        self,
+        model: WorldModel,
+        weights: dict[str, float],
+        optimizer: torch.optim.Optimizer,
+        schedule: Schedule,
+        bf16: bool = False,
+        compiled: bool = False,
+    ) -> None:
+        self.model, self.weights, self.optimizer, self.schedule = model, weights, optimizer, schedule
+        self.peaks = [group["lr"] for group in optimizer.param_groups]
+        self.device = next(model.parameters()).device
+        self.bf16 = bf16
+        self.loss: Callable[[Batch], Terms] = torch.compile(model.loss) if compiled else model.loss
+        self.step = 0
+        self.healthy = torch.ones((), dtype=torch.bool, device=self.device)
+
+    def train_step(self, batch: Batch) -> dict[str, Tensor]:
+        """One step of gradient descent; returns the loss terms, the loss and the norm of its gradient."""
+        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * self.schedule.factor(self.step)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            terms = self.loss(batch)
+        loss = weighted_sum(terms, self.weights)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip)
+        self.healthy &= torch.isfinite(norm) & torch.isfinite(loss)
+        self.optimizer.step()
+        self.step += 1
+        return {**{name: term.detach() for name, term in terms.items()}, "loss": loss.detach(), "gradient": norm}
+
+    def fit(self, train: Windows, held_out: Windows, run: Path, probe: Callable[[], dict[str, float]] | None) -> None:
+        """Train to the last step of the schedule, from wherever the run was left.
+
+        Args:
+            train: windows to learn from.
+            held_out: windows to diagnose on.
+            run: folder for the state and the metrics.
+            probe: numbers to log beside the diagnostics; None for none.
+
+        Raises:
+            ValueError: the loss or its gradient is no longer finite; the last good state is kept.
+            KeyboardInterrupt, SystemExit: after Ctrl-C and SIGTERM, with the state saved.
+        """
+        schedule = self.schedule
+        self.resume(run / STATE)
+        progress = tqdm(total=schedule.steps, initial=self.step, unit="step", desc=f"train {run}", smoothing=0.05)
+        with MetricsLog(run, self.step) as log, Stop() as stop, progress:
+            started, frames = time.perf_counter(), 0
+            while self.step < schedule.steps:
+                batch = train.batch(self.step, schedule.batch_size, schedule.seed)
+                numbers = self.train_step(batch)
+                frames += batch["frames"].shape[0] * batch["frames"].shape[1]
+                progress.update()
+                if self._due(schedule.log_every):
+                    self._check(run)
+                    row = {f"train/{name}": round(float(number), 6) for name, number in numbers.items()}
+                    rate = frames / (time.perf_counter() - started)
+                    log.write(self.step, **row, lr=self.optimizer.param_groups[0]["lr"], frames_per_second=round(rate))
+                    progress.set_postfix({"loss": f"{row['train/loss']:.3g}", "frames/s": f"{rate:.0f}"}, refresh=False)
+                if self._due(schedule.diagnose_every):
+                    found = self.diagnose(held_out) | (probe() if probe else {})
+                    log.write(self.step, **{f"held_out/{name}": number for name, number in found.items()})
+                    self.model.train()
+                if self._due(schedule.save_every) or stop.requested:
+                    self._check(run)
+                    self.save(run / STATE)
+                stop.leave_if_requested(f"stopped at step {self.step}; run the same command again to go on")
+
+    def diagnose(self, windows: Windows) -> dict[str, float]:
+        """Loss terms, r_within, RankMe and action sensitivity on held-out windows."""
+        return diagnose(self.model, windows, self.schedule.batch_size)
+
+    def save(self, file: Path) -> None:
+        """Write weights, optimiser, random state and step, atomically."""
+        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        for number, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in state.items()}
+        tensors["random"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        tensors["step"] = torch.tensor(self.step)
+        save_tensors(tensors, file)
+
+    def resume(self, file: Path) -> None:
+        """Take up the state in a file, if there is one."""
+        if not file.is_file():
+            return
+        tensors = load_tensors(file)
+        self.step = int(tensors.pop("step"))
+        torch.set_rng_state(tensors.pop("random"))
+        if "random.cuda" in tensors and self.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith("optimizer."):
+                _, number, key = name.split(".")
+                state.setdefault(int(number), {})[key] = tensor
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+        prefix = "model."
+        self.model.load_state_dict({n.removeprefix(prefix): x for n, x in tensors.items() if n.startswith(prefix)})
+
+    def _due(self, every: int) -> bool:
+        return self.step % every == 0 or self.step == self.schedule.steps
+
+    def _check(self, run: Path) -> None:
+        if not self.healthy:
+            kept = f"; the last good state is kept in {run / STATE}" if (run / STATE).is_file() else ""
+            raise ValueError(
+                f"the loss or its gradient is not finite at step {self.step} or just before{kept}. A lower "
+                f"optimizer.lr or clip usually helps"
+            )
+
+
+@torch.no_grad()
+def diagnose(model: WorldModel, windows: Windows, batch_size: int) -> dict[str, float]:
+    """Loss terms, r_within, RankMe and action sensitivity of a model on (at most 256) windows.
+
+    Loss terms are averaged over batches of the training batch's size, because statistics over a batch depend on it.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    count = min(DIAGNOSED, len(windows))
+    batch = {name: x.to(device) for name, x in windows.batch(0, count, seed=0).items()}
+    sums: dict[str, float] = {}
+    parts = max(1, count // batch_size)
+    for part in range(parts):
+        piece = {name: x[part * batch_size : (part + 1) * batch_size] for name, x in batch.items()}
+        for name, term in model.loss(piece).items():
+            sums[name] = sums.get(name, 0.0) + float(term) / parts
+    latents = model.encode(batch["frames"], batch["actions"]).float()
+    return {
+        **sums,
+        "r_within": float(diagnostics.r_within(latents)),
+        "rankme": float(diagnostics.rankme(latents)),
+        "action_sensitivity": float(diagnostics.action_sensitivity(model, latents, batch["actions"])),
+    }
+
+
+def chosen_device(wanted: str) -> torch.device:
+    """The device for ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+
+    Raises:
+        ValueError: there is no such device here.
+    """
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device={wanted!r} is not available here: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def chosen_precision(wanted: str, model: WorldModel, batch: Batch) -> str:
+    """``fp32`` or ``bf16``; for ``auto``, bf16 where the hardware has it and a training step is measured faster.
+
+    Raises:
+        ValueError: another precision.
+    """
+    if wanted not in ("auto", "fp32", "bf16"):
+        raise ValueError(f"precision must be auto, fp32 or bf16, got {wanted!r}")
+    if wanted != "auto":
+        return wanted
+    device = next(model.parameters()).device
+    amx = device.type == "cpu" and torch.cpu._is_amx_tile_supported()
+    if not (amx or (device.type == "cuda" and torch.cuda.is_bf16_supported())):
+        return "fp32"
+    seconds = {bf16: _seconds_a_step(copy.deepcopy(model), batch, bf16) for bf16 in (False, True)}
+    return "bf16" if seconds[True] < seconds[False] else "fp32"
+
+
+def _seconds_a_step(model: WorldModel, batch: Batch, bf16: bool) -> float:
+    """The fastest of three passes forward and backward, after one to warm up."""
+    device, best = next(model.parameters()).device, math.inf
+    for attempt in range(4):
+        started = time.perf_counter()
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            terms = model.loss(batch)
+        torch.stack(list(terms.values())).sum().backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        if attempt:
+            best = min(best, time.perf_counter() - started)
+    return best

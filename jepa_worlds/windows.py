@@ -1,0 +1,111 @@
+"""Windows of consecutive frames, a whole batch at a time, straight from the memory map."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from jepa_worlds.dataset import Dataset, Split
+
+Batch = dict[str, Tensor]
+
+
+class Windows:
+    """All windows of T frames in a split: every episode at every offset.
+
+    A batch holds ``frames`` uint8 [B, T, C, H, W] (channels last in memory), ``actions`` [B, T−1, ...] and
+    ``factors.<name>`` [B, T, ...].
+
+    Args:
+        dataset: where they come from.
+        split: which episodes.
+        length: T.
+        device: where batches go.
+        resident: keep all frames of the split on the device and cut windows there, instead of copying each batch from
+            the memory map.
+        stride: offset between windows of an episode; ``length`` gives windows that do not overlap.
+
+    Raises:
+        ValueError: a length below 2, or above what any episode of the split has.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        split: Split,
+        length: int,
+        device: torch.device | str = "cpu",
+        resident: bool = False,
+        stride: int = 1,
+    ) -> None:
+        if length < 2:
+            raise ValueError(f"a window needs at least 2 frames, got {length!r}")
+        shards = dataset.shards(split)
+        self.length, self.device = length, torch.device(device)
+        self._frames: list[NDArray[np.uint8]] = [shard.columns["frames"] for shard in shards]
+        self._shard, self._frame, self._step = _starts(shards, length, stride)
+        if not len(self._shard):
+            longest = max(int(shard.lengths.max()) for shard in shards) + 1
+            raise ValueError(
+                f"windows of {length} frames do not fit dataset {str(dataset.path)!r}: its longest {split} episode has "
+                f"{longest}"
+            )
+        frames_before = np.cumsum([0] + [len(frames) for frames in self._frames])
+        steps_before = np.cumsum([0] + [len(shard.columns["actions"]) for shard in shards])
+        self._row = self._frame + frames_before[self._shard]  # of the first frame, among all frames of the split
+        self._action = self._step + steps_before[self._shard]
+        self._columns = {
+            name: torch.from_numpy(np.concatenate([shard.columns[name] for shard in shards])).to(self.device)
+            for name in ("actions", *(f"factors.{factor}" for factor in dataset.factors))
+        }
+        self._resident = torch.from_numpy(np.concatenate(self._frames)).to(self.device) if resident else None
+
+    def __len__(self) -> int:
+        """The number of windows."""
+        return len(self._shard)
+
+    def batch(self, step: int, size: int, seed: int, rank: int = 0, ranks: int = 1) -> Batch:
+        """The batch of a training step: a function of (seed, step), whatever was asked before.
+
+        Every epoch goes through all windows once, in an order of its own; ranks take disjoint parts.
+        """
+        position = (step * ranks + rank) * size + np.arange(size)
+        epoch, offset = np.divmod(position, len(self))
+        chosen = np.empty(size, np.int64)
+        for number in np.unique(epoch):
+            chosen[epoch == number] = self._order(seed, int(number))[offset[epoch == number]]
+        return self.take(chosen)
+
+    def take(self, windows: NDArray[np.int64]) -> Batch:
+        """The windows of given numbers, as a batch."""
+        rows = torch.from_numpy(self._row[windows, None] + np.arange(self.length)).to(self.device)  # [B, T]
+        steps = torch.from_numpy(self._action[windows, None] + np.arange(self.length - 1)).to(self.device)
+        batch = {name: column[steps if name == "actions" else rows] for name, column in self._columns.items()}
+        frames = self._resident[rows] if self._resident is not None else self._copied(windows)
+        batch["frames"] = frames.permute(0, 1, 4, 2, 3)  # [B, T, H, W, C] -> [B, T, C, H, W]
+        return batch
+
+    def _copied(self, windows: NDArray[np.int64]) -> Tensor:
+        out = np.empty((len(windows), self.length, *self._frames[0].shape[1:]), np.uint8)
+        for i, (shard, frame) in enumerate(zip(self._shard[windows], self._frame[windows], strict=True)):
+            out[i] = self._frames[shard][frame : frame + self.length]
+        return torch.from_numpy(out).to(self.device, non_blocking=True)
+
+    def _order(self, seed: int, epoch: int) -> NDArray[np.int64]:
+        if getattr(self, "_cached", (None, None))[0] != (seed, epoch):
+            self._cached = (seed, epoch), np.random.default_rng([seed, epoch]).permutation(len(self))
+        return self._cached[1]
+
+
+def _starts(shards: list, length: int, stride: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Shard, row of the first frame and row of the first action of every window."""
+    found: list[NDArray[np.int64]] = []
+    for number, shard in enumerate(shards):
+        count = np.maximum((shard.lengths + 1 - length) // stride + 1, 0)  # windows of each episode
+        offset = (np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)) * stride
+        columns = [np.repeat(first, count) + offset for first in (shard.first_frame, shard.first_step)]
+        found.append(np.stack([np.full(len(offset), number), *columns]))
+    shard_of, frame, step = np.concatenate(found, axis=1)
+    return shard_of, frame, step

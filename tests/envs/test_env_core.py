@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from envs.core import merge, replace
+
+
+def test_merge__puts_the_new_worlds_where_the_mask_is_set_and_leaves_its_inputs_alone():
+    old = {"a": np.arange(4), "b": np.zeros((4, 2))}
+    mask = np.array([False, True, False, True])
+    merged = merge(mask, {"a": np.array([10, 20]), "b": np.ones((2, 2))}, old)
+    np.testing.assert_array_equal(merged["a"], [0, 10, 2, 20])
+    np.testing.assert_array_equal(merged["b"][:, 0], [0, 1, 0, 1])
+    np.testing.assert_array_equal(old["a"], np.arange(4))
+    assert not old["b"].any()
+
+
+def test_replace__takes_over_copies_in_the_states_own_dtype():
+    given = np.array([5.0, 6.0])
+    state = {"a": np.zeros(2, np.float32), "b": np.zeros(2)}
+    replaced = replace(state, {"a": given})
+    given[:] = 9
+    np.testing.assert_array_equal(replaced["a"], np.array([5, 6], np.float32), strict=True)
+    assert replaced["b"] is state["b"]
+    assert not state["a"].any()
+
+
+def test_replace__refuses_unknown_names_and_other_shapes():
+    state = {"b": np.zeros((2, 3)), "a": np.zeros(2)}
+    with pytest.raises(ValueError, match=r"unknown state variable 'c'; this world has \['a', 'b'\]"):
+        replace(state, {"c": np.zeros(2)})
+    with pytest.raises(ValueError, match=r"state variable 'b' has shape \(2, 3\), got \(3, 2\)"):
+        replace(state, {"b": np.zeros((3, 2))})
