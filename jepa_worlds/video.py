@@ -1,0 +1,118 @@
+"""Videos of episodes: what the agent saw, where the probe says things are, and what the model imagines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from jepa_worlds.figures import READOUT, TRUTH
+from jepa_worlds.files import atomic
+
+SUFFIXES = (".mp4", ".gif")
+SIDE, HEADER, GAP = 196, 40, 8  # px: of a panel at least, of its heading, between tiles
+BACKGROUND, INK = "#ffffff", "#222222"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One episode.
+
+    Attributes:
+        title: said above it.
+        frames: [T, H, W, C], what the agent saw.
+        truth, readout: by factor, [T, 2] each, positions (x, y) in px.
+        imagined: [T, H, W, C], what the model draws of its own rollout; None if it draws nothing.
+    """
+
+    title: str
+    frames: NDArray[np.uint8]
+    truth: dict[str, NDArray] = field(default_factory=dict)
+    readout: dict[str, NDArray] = field(default_factory=dict)
+    imagined: NDArray[np.uint8] | None = None
+
+
+def write_video(scenes: Sequence[Sequence[Clip]], columns: int, fps: float, file: Path) -> None:
+    """Scenes one after the other, each a grid of clips that play side by side, to an MP4 or a GIF.
+
+    Raises:
+        ValueError: another suffix.
+        OSError: the file cannot be written, or there is no encoder.
+    """
+    if file.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"a video is written as {' or '.join(SUFFIXES)}, got out={str(file)!r}")
+    from moviepy.video.io.ImageSequenceClip import ImageSequenceClip
+
+    images = [image for scene in scenes for image in _play(scene, columns, round(fps))]
+    movie = ImageSequenceClip(images, fps=fps)
+    with atomic(file) as temporary:
+        if file.suffix.lower() == ".gif":
+            movie.write_gif(str(temporary), logger=None)
+        else:
+            movie.write_videofile(str(temporary), codec="libx264", audio=False, logger=None, pixel_format="yuv420p")
+
+
+def _play(scene: Sequence[Clip], columns: int, hold: int) -> Iterator[NDArray[np.uint8]]:
+    """The images of a scene [H, W, 3]; its last one stays for ``hold`` more."""
+    panels = 3 if any(clip.imagined is not None for clip in scene) else 2
+    for t in range(max(len(clip.frames) for clip in scene)):
+        tiles = [_tile(clip, min(t, len(clip.frames) - 1), panels) for clip in scene]
+        image = _grid(tiles, columns)
+        yield image
+    for _ in range(hold):
+        yield image
+
+
+def _tile(clip: Clip, t: int, panels: int) -> Image.Image:
+    height, width = clip.frames.shape[1:3]
+    scale = -(-SIDE // min(height, width))
+    tile = Image.new("RGB", (panels * (width * scale + GAP) - GAP, HEADER + height * scale), BACKGROUND)
+    draw = ImageDraw.Draw(tile)
+    draw.text((0, 0), clip.title, INK, ImageFont.load_default(14))
+    pictures = [("seen", _scaled(clip.frames[t], scale)), (_caption(clip, t), _marked(clip, t, scale))]
+    if clip.imagined is not None:
+        pictures.append(("imagined", _scaled(clip.imagined[t], scale)))
+    for number, (caption, picture) in enumerate(pictures):
+        left = number * (width * scale + GAP)
+        draw.text((left, 20), caption, INK, ImageFont.load_default(12))
+        tile.paste(picture, (left, HEADER))
+    return tile
+
+
+def _caption(clip: Clip, t: int) -> str:
+    errors = [float(np.linalg.norm(clip.truth[name][t] - clip.readout[name][t])) for name in clip.truth]
+    return f"step {t}: O truth  X probe  {' '.join(f'{error:.1f}' for error in errors)} px"
+
+
+def _scaled(frame: NDArray[np.uint8], scale: int) -> Image.Image:
+    image = Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame).convert("RGB")
+    return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+
+
+def _marked(clip: Clip, t: int, scale: int) -> Image.Image:
+    """The frame with circles around true positions and crosses at probed ones."""
+    image = _scaled(clip.frames[t], scale)
+    draw, radius, arm = ImageDraw.Draw(image), 2.6 * scale, 1.3 * scale
+    for name in clip.truth:
+        x, y = (clip.truth[name][t] + 0.5) * scale
+        draw.ellipse([x - radius, y - radius, x + radius, y + radius], outline=TRUTH, width=3)
+        x, y = np.clip((clip.readout[name][t] + 0.5) * scale, arm, np.array(image.size) - arm)
+        for sign in (-1, 1):
+            draw.line([x - arm, y - sign * arm, x + arm, y + sign * arm], fill=READOUT, width=4)
+    return image
+
+
+def _grid(tiles: list[Image.Image], columns: int) -> NDArray[np.uint8]:
+    """Tiles in rows; even sides, which video encoders want."""
+    width, height = max(tile.width for tile in tiles) + 2 * GAP, max(tile.height for tile in tiles) + 2 * GAP
+    columns = min(columns, len(tiles))
+    rows = -(-len(tiles) // columns)
+    size = [side + side % 2 for side in (columns * width, rows * height)]
+    canvas = Image.new("RGB", (size[0], size[1]), BACKGROUND)
+    for number, tile in enumerate(tiles):
+        canvas.paste(tile, (number % columns * width + GAP, number // columns * height + GAP))
+    return np.asarray(canvas)
