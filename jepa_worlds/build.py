@@ -42,7 +42,9 @@ def build(config: Any, trusted: Sequence[str] = TRUSTED, **extra: Any) -> Any:
 def _find(path: Any, trusted: Sequence[str]) -> type:
     module_name, _, name = str(path).rpartition(".")
     if not any(module_name == package or module_name.startswith(f"{package}.") for package in trusted):
-        raise ValueError(f"_target_ {path!r} is not in {' or '.join(trusted)}; to build it, add its package to trust=[…]")
+        raise ValueError(
+            f"_target_ {path!r} is not in {' or '.join(trusted)}; to build it, add its package to trust=[…]"
+        )
     try:
         found = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError) as error:

@@ -1,4 +1,4 @@
-"""Models in run folders: ``model.safetensors`` (weights) and ``model.json`` (everything needed to rebuild the model)."""
+"""Models in run folders: ``model.safetensors`` holds the weights, ``model.json`` all that is needed to rebuild them."""
 
 from __future__ import annotations
 

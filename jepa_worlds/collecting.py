@@ -128,9 +128,7 @@ def collect(collection: Collection, out: Path) -> dict[str, Any]:
     return manifest
 
 
-def rollouts(
-    env: gymnasium.vector.VectorEnv, behaviour: Behaviour, seed: int, episodes: range, length: int
-) -> Columns:
+def rollouts(env: gymnasium.vector.VectorEnv, behaviour: Behaviour, seed: int, episodes: range, length: int) -> Columns:
     """The columns of a range of episodes. Episode e depends on (seed, e) only, not on what is collected beside it."""
     parts = [
         _batch(env, behaviour, seed, np.arange(start, min(start + env.num_envs, episodes.stop)), length)
@@ -145,12 +143,14 @@ def _batch(
     """One episode a world; worlds beyond the number of episodes run along unrecorded."""
     n, count = env.num_envs, len(episodes)
     key = random.fold_in(np.full(n, seed, np.uint64), np.resize(episodes, n))
-    frames, infos = env.reset(seed=[int(word) for word in random.fold_in(key, 0)])
+    frames, infos = env.reset(seed=[int(word) for word in random.fold_in(key, 0)])  # type: ignore[arg-type]
     factors = _factors(env, infos)
     state = behaviour.start(random.fold_in(key, 1), env.single_action_space)
     actions_like = np.zeros((), env.single_action_space.dtype)
     at_frames: Columns = {"frames": np.empty((count, length + 1, *frames.shape[1:]), frames.dtype)}
-    at_frames |= {f"factors.{name}": np.empty((count, length + 1, *x.shape[1:]), x.dtype) for name, x in factors.items()}
+    at_frames |= {
+        f"factors.{name}": np.empty((count, length + 1, *x.shape[1:]), x.dtype) for name, x in factors.items()
+    }
     at_steps: Columns = {
         "actions": np.empty((count, length, *(env.single_action_space.shape or ())), actions_like.dtype),
         "rewards": np.empty((count, length), np.float32),
@@ -240,7 +240,9 @@ def _write_shard(out: Path, name: str, split: Split, episodes: range, columns: C
     try:
         for column, array in columns.items():
             np.save(temporary / f"{column}.npy", array)
-        files = {file.name: {"bytes": file.stat().st_size, "sha256": digest(file)} for file in sorted(temporary.iterdir())}
+        files = {
+            file.name: {"bytes": file.stat().st_size, "sha256": digest(file)} for file in sorted(temporary.iterdir())
+        }
         temporary.rename(final)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

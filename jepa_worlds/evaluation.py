@@ -1,19 +1,22 @@
-"""Probing of frozen models: features, readouts, floors and intervals. Fitted on train, chosen on validation, scored on test."""
+"""Probing of frozen models: features, scores, floors and intervals.
+
+Readouts are fitted on train episodes, their settings chosen on validation episodes, and scored on test episodes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from agents.probes.core import Probe, Samples, r2, rmse
+from agents.probes.ridge import Ridge
 from agents.world_models.core import WorldModel
 from jepa_worlds.dataset import Dataset, Split
 from jepa_worlds.windows import Windows
@@ -21,6 +24,8 @@ from jepa_worlds.windows import Windows
 PIXELS = 1024  # at most this many numbers a frame go into the pixel floor; larger frames are shrunk
 ENCODED = 256  # windows encoded at a time
 RESAMPLES = 1000  # of the bootstrap
+
+BySplit = dict[Split, Tensor]
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ def features(model: WorldModel, windows: Windows, limit: int, desc: str | None =
     chosen = np.sort(np.random.default_rng(0).permutation(len(windows))[:limit])
     latents, rollouts, pixels, factors = [], [], [], []
     parts = np.array_split(chosen, -(-len(chosen) // ENCODED))
-    for part in tqdm(parts, desc=desc, unit="batch", disable=desc is None, leave=False):
+    for part in tqdm(parts, desc=desc, unit="batch", disable=None if desc else True, leave=False):
         batch = {name: x.to(device) for name, x in windows.take(part).items()}
         latent = model.encode(batch["frames"], batch["actions"]).float()
         future = model.predict(latent[:, :1], batch["actions"]).float()
@@ -90,7 +95,7 @@ def features(model: WorldModel, windows: Windows, limit: int, desc: str | None =
     return Features(torch.cat(latents), torch.cat(rollouts), torch.cat(pixels), joined, chosen)
 
 
-def score(probe: Probe, splits: dict[Split, Tensor], factors: dict[Split, Tensor]) -> Score:
+def score(probe: Probe, splits: BySplit, factors: BySplit) -> Score:
     """Fit a probe on train, choose on validation, score on test. {split: [N, T, D]}, {split: [N, T, F]}."""
     samples = {s: Samples(splits[s].flatten(0, 1), factors[s].flatten(0, 1)) for s in ("train", "validation")}
     probe.fit(samples["train"], samples["validation"])
@@ -98,8 +103,33 @@ def score(probe: Probe, splits: dict[Split, Tensor], factors: dict[Split, Tensor
     predictions = probe.predict(splits["test"].flatten(0, 1)).unflatten(0, truth.shape[:2])
     per_step = [float(rmse(predictions[:, t], truth[:, t])) for t in range(truth.shape[1])]
     return Score(
-        float(rmse(predictions, truth)), interval(predictions, truth), per_step, float(r2(predictions, truth)), predictions
+        float(rmse(predictions, truth)),
+        interval(predictions, truth),
+        per_step,
+        float(r2(predictions, truth)),
+        predictions,
     )
+
+
+@torch.no_grad()
+def quick_probe(model: WorldModel, train: Windows, held_out: Windows) -> dict[str, float]:
+    """Ridge probes of every factor on a few windows: good enough to watch a run, not to report.
+
+    Fitted on some training windows, the penalty chosen on others, and scored on held-out ones.
+    """
+    seen, unseen = features(model, train, limit=768), features(model, held_out, limit=256)
+    found: dict[str, float] = {}
+    for name, values in seen.factors.items():
+        factors: BySplit = {"train": values[::2], "validation": values[1::2], "test": unseen.factors[name]}
+        if constant(factors):
+            continue
+        for view in ("rollouts", "latents"):
+            known = getattr(seen, view)
+            result = score(
+                Ridge(), {"train": known[::2], "validation": known[1::2], "test": getattr(unseen, view)}, factors
+            )
+            found |= {f"{name}/{view}_rmse": result.rmse, f"{name}/{view}_r2": result.r2}
+    return found
 
 
 def interval(predictions: Tensor, truth: Tensor) -> tuple[float, float]:
@@ -110,20 +140,20 @@ def interval(predictions: Tensor, truth: Tensor) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def chance(factors: dict[Split, Tensor]) -> float:
+def chance(factors: BySplit) -> float:
     """The RMSE of always answering the mean of the training episodes."""
     mean = factors["train"].flatten(0, 1).mean(dim=0)
     return float(rmse(mean.expand_as(factors["test"]), factors["test"]))
 
 
-def untrained(model_config: dict[str, Any], build: Callable[[dict[str, Any]], nn.Module], seed: int) -> nn.Module:
-    """A model of the same architecture with fresh weights."""
+def untrained(build: Callable[[], WorldModel], seed: int) -> WorldModel:
+    """A model with fresh weights, drawn from a seed; the global random state stays as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build(model_config).eval().requires_grad_(False)
+        return build().eval().requires_grad_(False)
 
 
-def constant(factors: dict[Split, Tensor]) -> bool:
+def constant(factors: BySplit) -> bool:
     """Whether a factor never changes, so that there is nothing to probe."""
     every = torch.cat([factor.flatten(0, 1) for factor in factors.values()])
     return bool((every == every[0]).all())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,9 @@ def training_curves(run: Path) -> None:
     save_figure(figure, run / "curves.png")
 
 
-def show_frame(axis: Axes, frame: NDArray[np.uint8], truth: NDArray | None = None, readout: NDArray | None = None) -> None:
+def show_frame(
+    axis: Axes, frame: NDArray[np.uint8], truth: NDArray | None = None, readout: NDArray | None = None
+) -> None:
     """A frame [H, W, C] with the true position (a circle) and the probed one (a cross), both (x, y) in px."""
     image = frame[..., 0] if frame.shape[-1] == 1 else frame
     axis.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
@@ -72,7 +75,12 @@ def show_frame(axis: Axes, frame: NDArray[np.uint8], truth: NDArray | None = Non
 
 
 def rollout_frames(
-    frames: NDArray[np.uint8], truth: NDArray, readout: NDArray, title: str, file: Path, steps: Sequence[int] | None = None
+    frames: NDArray[np.uint8],
+    truth: NDArray,
+    readout: NDArray,
+    title: str,
+    file: Path,
+    steps: Sequence[int] | None = None,
 ) -> None:
     """Episodes [N, T, H, W, C] in rows, time in columns, with true and probed positions [N, T, 2]."""
     steps = list(steps or np.unique(np.linspace(0, frames.shape[1] - 1, 7).astype(int)))
@@ -86,7 +94,9 @@ def rollout_frames(
     save_figure(figure, file)
 
 
-def per_step_errors(curves: Mapping[str, Sequence[float]], floors: Mapping[str, float], factor: str, file: Path) -> None:
+def per_step_errors(
+    curves: Mapping[str, Sequence[float]], floors: Mapping[str, float], factor: str, file: Path
+) -> None:
     """RMSE of probes at every step of a rollout, with floors as horizontal lines."""
     figure, axes = new_figure(1, 1, 6, 3.6)
     axis = axes[0, 0]
@@ -94,7 +104,67 @@ def per_step_errors(curves: Mapping[str, Sequence[float]], floors: Mapping[str, 
         axis.plot(errors, marker=".", label=name)
     for name, error in floors.items():
         axis.axhline(error, linestyle=FLOOR_STYLES.get(name, ":"), color=MUTED, linewidth=1)
-        axis.annotate(name, (len(next(iter(curves.values()))) - 1, error), fontsize=8, color=MUTED, ha="right", va="bottom")
+        axis.annotate(
+            name, (len(next(iter(curves.values()))) - 1, error), fontsize=8, color=MUTED, ha="right", va="bottom"
+        )
     axis.set(xlabel="step of the rollout", ylabel=f"RMSE of {factor}", ylim=(0, None))
     axis.legend(frameon=False, fontsize=8)
     save_figure(figure, file)
+
+
+@dataclass(frozen=True)
+class DemoRow:
+    """One model of the demo's picture.
+
+    Attributes:
+        title: what it is.
+        frames, truth, readout: [T, H, W, C], [T, 2], [T, 2], one held-out episode.
+        rmse, interval, floors: its score, the 95 % interval and what chance, pixels and an untrained network score.
+    """
+
+    title: str
+    frames: NDArray[np.uint8]
+    truth: NDArray
+    readout: NDArray
+    rmse: float
+    interval: Sequence[float]
+    floors: Mapping[str, float]
+
+
+def demo_picture(rows: Sequence[DemoRow], file: Path) -> None:
+    """A row a model: an episode with true and probed positions, and a bar of its error beside its floors."""
+    steps = [0, 4, 8, 12, len(rows[0].frames) - 1]
+    figure, axes = new_figure(
+        len(rows), len(steps) + 1, 12.5, 1.75 * len(rows) + 0.9, width_ratios=[1] * len(steps) + [3.2]
+    )
+    furthest = max(max(row.rmse, *row.floors.values()) for row in rows) * 1.12
+    for number, (line, row) in enumerate(zip(axes, rows, strict=True)):
+        for axis, t in zip(line[:-1], steps, strict=True):
+            show_frame(axis, row.frames[t], row.truth[t], row.readout[t])
+            if number == 0:
+                axis.set_title("seen" if t == 0 else f"imagined {t} steps on", fontsize=9)
+        _bar(line[-1], row, furthest, last=number == len(rows) - 1)
+    figure.suptitle(
+        "Where is the dot? Each model sees one frame, then only actions. ○ truth   × read off its latent by a linear "
+        "probe (held-out episodes)",
+        fontsize=10,
+    )
+    save_figure(figure, file)
+
+
+def _bar(axis: Axes, row: DemoRow, furthest: float, last: bool) -> None:
+    good = row.rmse < 0.5 * min(row.floors.values())
+    low, high = row.interval
+    axis.barh(0, row.rmse, height=0.45, color=TRUTH if good else READOUT, alpha=0.85)
+    axis.errorbar(row.rmse, 0, xerr=[[row.rmse - low], [high - row.rmse]], color="black", capsize=3, linewidth=1)
+    axis.annotate(f" {row.rmse:.2f} px", (high, 0), va="center", fontsize=10, fontweight="bold")
+    for name, floor in row.floors.items():
+        axis.axvline(floor, ymax=0.72, linestyle=FLOOR_STYLES[name], color=MUTED, linewidth=1.2, label=name)
+    axis.set_title(row.title, fontsize=10, loc="left", fontweight="bold")
+    axis.set(xlim=(0, furthest), ylim=(-0.5, 0.9), yticks=[])
+    axis.spines["left"].set_visible(False)
+    if last:
+        axis.set_xlabel("RMSE of the dot's position over the rollout, px (bar: 95 % interval)")
+        axis.legend(frameon=False, fontsize=8, loc="lower right", ncols=3, bbox_to_anchor=(1, 0.62))
+    else:
+        axis.set_xticklabels([])

@@ -66,6 +66,8 @@ def versions() -> dict[str, str]:
             found[package] = "not installed"
     root = Path(__file__).resolve().parent.parent
     if (root / ".git").exists() and shutil.which("git"):
-        asked = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+        asked = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+        )
         found["commit"] = asked.stdout.strip() or "unknown"
     return found

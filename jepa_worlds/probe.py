@@ -1,6 +1,6 @@
 """Probe a trained world model: where is the dot, and what else does the latent hold?
 
-    python -m jepa_worlds.probe run=runs/vicreg-static
+python -m jepa_worlds.probe run=runs/vicreg-static
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from agents.world_models.core import WorldModel
 from jepa_worlds import evaluation
 from jepa_worlds.app import command, plain
 from jepa_worlds.build import build
 from jepa_worlds.checkpoint import load, read_card
-from jepa_worlds.dataset import Dataset
+from jepa_worlds.dataset import SPLITS, Dataset
 from jepa_worlds.figures import per_step_errors, rollout_frames
 from jepa_worlds.probing import ModelProbe, Probed
 from jepa_worlds.runs import results, write_config, write_results
@@ -34,17 +33,17 @@ def main(config: DictConfig) -> dict[str, Any]:
         FileNotFoundError: there is no such run or dataset.
         ValueError: bad input, or a dataset that does not fit the model.
     """
-    started = time.perf_counter()
-    settings = plain(config)
-    run, trust, device = Path(settings["run"]), tuple(settings["trust"]), chosen_device(settings["device"])
-    card = read_card(run)
-    model = load(run, device, trust)
-    dataset = fitting_dataset(card, settings["data"], settings["verify"])
-    out = Path(settings["out"] or run / ("probe" if settings["data"] is None else f"probe-{dataset.path.name}"))
+    return probe_run(plain(config))[0]
 
-    probe = model_probe(model, card, dataset, settings)
-    fresh = evaluation.untrained(card["model"], lambda config: build(config, ("agents", *trust)), settings["seed"])
-    found = probe.run(fresh.to(device), card["batch_size"])
+
+def probe_run(settings: dict[str, Any]) -> tuple[dict[str, Any], ModelProbe, Probed]:
+    """What `main` does; returns the results, and what they were read off."""
+    started = time.perf_counter()
+    run = Path(settings["run"])
+    probe, card, dataset = open_probe(settings)
+    trusted = ("agents", *settings["trust"])
+    fresh = evaluation.untrained(lambda: build(card["model"], trusted), settings["seed"]).to(probe.device)
+    found = probe.run(fresh, card["batch_size"])
     content = results(
         "probe",
         metrics=found.metrics,
@@ -56,10 +55,27 @@ def main(config: DictConfig) -> dict[str, Any]:
         started=started,
         run=str(run),
     )
+    out = Path(settings["out"] or run / ("probe" if settings["data"] is None else f"probe-{dataset.path.name}"))
     write_config(out, settings)
     draw(probe, found, run.name, out)
     write_results(out, content)
-    return content
+    return content, probe, found
+
+
+def open_probe(settings: dict[str, Any]) -> tuple[ModelProbe, dict[str, Any], Dataset]:
+    """The probe of a run's model under a command's protocol and readout, the model's card, and the dataset.
+
+    Raises:
+        FileNotFoundError: there is no such run or dataset.
+        ValueError: the dataset does not fit the model.
+    """
+    card = read_card(settings["run"])
+    model = load(settings["run"], chosen_device(settings["device"]), tuple(settings["trust"]))
+    dataset = fitting_dataset(card, settings["data"], settings["verify"])
+    protocol = settings["protocol"]
+    limits = {split: protocol[f"{split}_windows"] for split in SPLITS}
+    window = protocol["window"] or card["window"]
+    return ModelProbe(model, dataset, window, limits, settings["readout"]), card, dataset
 
 
 def fitting_dataset(card: dict[str, Any], path: str | None, verify: bool) -> Dataset:
@@ -82,16 +98,10 @@ def fitting_dataset(card: dict[str, Any], path: str | None, verify: bool) -> Dat
     actions = len(dataset.statistics("actions")[0])
     if actions != card["spec"]["action_dim"]:
         raise ValueError(
-            f"the model takes actions of {card['spec']['action_dim']} numbers, dataset {str(dataset.path)!r} has {actions}"
+            f"the model takes actions of {card['spec']['action_dim']} numbers, dataset {str(dataset.path)!r} has "
+            f"{actions}"
         )
     return dataset
-
-
-def model_probe(model: WorldModel, card: dict[str, Any], dataset: Dataset, settings: dict[str, Any]) -> ModelProbe:
-    """The probe of a model under a command's protocol and readout."""
-    protocol = settings["protocol"]
-    limits = {split: protocol[f"{split}_windows"] for split in ("train", "validation", "test")}
-    return ModelProbe(model, dataset, protocol["window"] or card["window"], limits, settings["readout"])
 
 
 def protocol_id(protocol: dict[str, Any]) -> dict[str, str]:
@@ -107,7 +117,7 @@ def draw(probe: ModelProbe, found: Probed, title: str, out: Path) -> None:
         errors = {"open-loop rollout": score.per_step}
         floors = {floor: found.floors[name][floor] for floor in ("chance", "pixels", "untrained")}
         per_step_errors(errors, floors, name, out / f"per_step_{name}.png")
-        if name.startswith("location") and score.predictions.shape[-1] == 2:
+        if name in probe.positions:
             frames = probe.frames("test", SHOWN)
             truth, readout = test.factors[name][:SHOWN].numpy(), score.predictions[:SHOWN].numpy()
             rollout_frames(frames, truth, readout, f"{title}: {name}", out / f"rollouts_{name}.png")

@@ -14,11 +14,9 @@ from agents.probes.ridge import Ridge
 from agents.world_models.core import WorldModel
 from jepa_worlds import evaluation
 from jepa_worlds.build import build
-from jepa_worlds.dataset import Dataset, Split
+from jepa_worlds.dataset import SPLITS, Dataset, Split
 from jepa_worlds.evaluation import Features, Score
 from jepa_worlds.training import diagnose
-
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,7 @@ class ModelProbe:
         self, model: WorldModel, dataset: Dataset, window: int, limits: dict[Split, int], readout: dict[str, Any]
     ) -> None:
         self.model, self.readout, self.limits = model, readout, limits
+        self.device = next(model.parameters()).device
         self.windows = evaluation.split_windows(dataset, window)
         self.features = self._features(model, "encode")
 
@@ -62,7 +61,7 @@ class ModelProbe:
         untrained = self._features(fresh, "encode untrained")
         metrics, floors, rollouts = {}, {}, {}
         for name in self.features["train"].factors:
-            factors = {split: self.features[split].factors[name] for split in SPLITS}
+            factors = self.factors(name)
             if evaluation.constant(factors):
                 continue
             rollout, encoder = self.score("rollouts", factors), self.score("latents", factors)
@@ -82,6 +81,26 @@ class ModelProbe:
                 "untrained_encoder": self.score("latents", factors, untrained).rmse,
             }
         return Probed(metrics, floors, self._diagnostics(batch_size), rollouts)
+
+    @property
+    def positions(self) -> list[str]:
+        """The factors that are positions (x, y) in the frame: ``location`` and ``location.<what>``."""
+        factors = self.features["test"].factors
+        return [name for name, x in factors.items() if name.split(".")[0] == "location" and x.shape[-1] == 2]
+
+    def score_positions(self) -> dict[str, Score]:
+        """The scores of probes of all positions on rollouts.
+
+        Raises:
+            ValueError: there is no position among the dataset's factors.
+        """
+        if not self.positions:
+            raise ValueError(f"there is no position to show: the factors are {sorted(self.features['test'].factors)}")
+        return {name: self.score("rollouts", self.factors(name)) for name in self.positions}
+
+    def factors(self, name: str) -> dict[Split, Tensor]:
+        """The true values of a factor: {split: [N, T, F]}."""
+        return {split: self.features[split].factors[name] for split in SPLITS}
 
     def score(self, view: str, factors: dict[Split, Tensor], features: dict[Split, Features] | None = None) -> Score:
         """The score of a new probe on ``rollouts`` or ``latents``."""

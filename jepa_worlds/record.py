@@ -1,10 +1,11 @@
 """Film held-out episodes: what the agent saw, where the probe says the dot is, and what the model imagines.
 
-    python -m jepa_worlds.record run=runs/vicreg-static out=video.mp4
+python -m jepa_worlds.record run=runs/vicreg-static out=video.mp4
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,9 @@ from omegaconf import DictConfig
 
 from agents.world_models.core import NoDecoder
 from jepa_worlds.app import command, plain
-from jepa_worlds.checkpoint import load, read_card
-from jepa_worlds.probe import fitting_dataset, model_probe
-from jepa_worlds.probing import SPLITS, ModelProbe
-from jepa_worlds.training import chosen_device
+from jepa_worlds.evaluation import Score
+from jepa_worlds.probe import open_probe
+from jepa_worlds.probing import ModelProbe
 from jepa_worlds.video import SUFFIXES, Clip, write_video
 
 
@@ -35,30 +35,18 @@ def main(config: DictConfig) -> Path:
     for name in ("episodes", "at_once"):
         if not (isinstance(settings[name], int) and settings[name] >= 1):
             raise ValueError(f"{name} must be an integer of at least 1, got {settings[name]!r}")
-    card = read_card(run)
-    model = load(run, chosen_device(settings["device"]), tuple(settings["trust"]))
-    dataset = fitting_dataset(card, settings["data"], settings["verify"])
-    shown = clips(model_probe(model, card, dataset, settings), settings["episodes"], run.name)
+    probe, _, _ = open_probe(settings)
+    shown = clips(probe, probe.score_positions(), settings["episodes"], run.name)
     at_once = settings["at_once"]
     scenes = [shown[start : start + at_once] for start in range(0, len(shown), at_once)]
     write_video(scenes, columns=2, fps=settings["fps"], file=out)
     return out
 
 
-def clips(probe: ModelProbe, count: int, title: str) -> list[Clip]:
-    """The first test episodes as clips, with a probe of every position fitted on train episodes.
-
-    Raises:
-        ValueError: the dataset has no position among its factors.
-    """
+def clips(probe: ModelProbe, scores: Mapping[str, Score], count: int, title: str) -> list[Clip]:
+    """The first test episodes as clips, with the readouts of the positions among ``scores``."""
     test = probe.features["test"]
-    names = [name for name, x in test.factors.items() if name.startswith("location") and x.shape[-1] == 2]
-    if not names:
-        raise ValueError(f"there is no position to show: the dataset's factors are {sorted(test.factors)}")
-    readouts = {
-        name: probe.score("rollouts", {split: probe.features[split].factors[name] for split in SPLITS}).predictions
-        for name in names
-    }
+    names = [name for name in probe.positions if name in scores]
     frames = probe.frames("test", count)
     imagined = _imagined(probe, count)
     return [
@@ -66,7 +54,7 @@ def clips(probe: ModelProbe, count: int, title: str) -> list[Clip]:
             title=f"{title}, held-out episode {episode}",
             frames=frames[episode],
             truth={name: test.factors[name][episode].numpy() for name in names},
-            readout={name: readouts[name][episode].numpy() for name in names},
+            readout={name: scores[name].predictions[episode].numpy() for name in names},
             imagined=None if imagined is None else imagined[episode],
         )
         for episode in range(len(frames))
@@ -76,9 +64,8 @@ def clips(probe: ModelProbe, count: int, title: str) -> list[Clip]:
 @torch.inference_mode()
 def _imagined(probe: ModelProbe, count: int) -> Any:
     """What the model draws of its rollouts, [N, T, H, W, C]; None if it does not draw."""
-    device = next(probe.model.parameters()).device
     try:
-        frames = probe.model.decode(probe.features["test"].rollouts[:count].to(device))
+        frames = probe.model.decode(probe.features["test"].rollouts[:count].to(probe.device))
     except NoDecoder:
         return None
     return np.ascontiguousarray(frames.permute(0, 1, 3, 4, 2).round().byte().cpu().numpy())

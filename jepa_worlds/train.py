@@ -1,6 +1,6 @@
 """Train a world model on a dataset.
 
-    python -m jepa_worlds.train data=data/static model=jepa objective=vicreg steps=1000 seed=0 out=runs/vicreg-static
+python -m jepa_worlds.train data=data/static model=jepa objective=vicreg steps=1000 seed=0 out=runs/vicreg-static
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, open_dict
 
-from agents.probes.ridge import Ridge
 from agents.world_models.core import WorldModel
 from jepa_worlds import evaluation
 from jepa_worlds.app import command, plain
@@ -61,7 +60,7 @@ def main(config: DictConfig) -> Path:
         optimizer = build(settings["optimizer"], ("agents", "torch.optim"), params=model.parameters())
         bf16 = settings["precision"] == "bf16"
         trainer = Trainer(model, weights, optimizer, schedule, bf16, settings["compile"])
-        trainer.fit(train, held_out, run, lambda: quick_probe(model, train, held_out))
+        trainer.fit(train, held_out, run, lambda: evaluation.quick_probe(model, train, held_out))
     write_config(run, settings)
     _finish(model, held_out, settings, run, started)
     return run
@@ -82,29 +81,6 @@ def spec(dataset: Dataset) -> dict[str, Any]:
         "action_std": action_std,
         "factors": {name: {"mean": mean, "std": std} for name, (mean, std) in factors.items()},
     }
-
-
-@torch.no_grad()
-def quick_probe(model: WorldModel, train: Windows, held_out: Windows) -> dict[str, float]:
-    """Ridge probes of every factor, on few windows: good enough to watch a run, not to report.
-
-    Fitted on training windows and scored on validation windows.
-    """
-    device = next(model.parameters()).device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        seen = evaluation.features(model, train, limit=768)
-        unseen = evaluation.features(model, held_out, limit=256)
-    found = {}
-    for name in seen.factors:
-        parts = {"train": slice(0, None, 3), "validation": slice(1, None, 3)}
-        factors = {split: seen.factors[name][part] for split, part in parts.items()} | {"test": unseen.factors[name]}
-        if evaluation.constant(factors):
-            continue
-        for view in ("rollouts", "latents"):
-            splits = {split: getattr(seen, view)[part] for split, part in parts.items()} | {"test": getattr(unseen, view)}
-            result = evaluation.score(Ridge(), splits, factors)
-            found |= {f"{name}/{view}_rmse": result.rmse, f"{name}/{view}_r2": result.r2}
-    return found
 
 
 def _begun(run: Path, settings: dict[str, Any]) -> dict[str, Any]:
@@ -129,7 +105,7 @@ def _begun(run: Path, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _resident(wanted: bool | None, dataset: Dataset, device: torch.device) -> bool:
-    """Whether to keep all frames on the device: if asked to, or on a GPU where they take less than half of what is free."""
+    """Whether to keep all frames on the device: if asked to, or on a GPU whose free memory is twice what they take."""
     if wanted is not None or device.type != "cuda":
         return bool(wanted)
     size = sum(shard.columns["frames"].nbytes for shard in dataset.shards("train"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 
@@ -38,9 +39,11 @@ class SpaceToDepth(nn.Module):
             *_convolution(width, width),
         )
         self.head = nn.Linear(width * rows * columns, latent_dim)
+        self.body.to(memory_format=torch.channels_last)  # the faster layout of convolutions, on CPUs and GPUs alike
 
     def forward(self, frames: Tensor) -> Tensor:
-        return self.head(self.body(self.stem(frames)).flatten(1))
+        grid = self.stem(frames).contiguous(memory_format=torch.channels_last)
+        return self.head(self.body(grid).flatten(1))
 
 
 def _convolution(inputs: int, outputs: int, stride: int = 1) -> tuple[nn.Module, ...]:

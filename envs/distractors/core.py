@@ -107,11 +107,11 @@ class DistractedWorld(World):
         for i, distractor in enumerate(self.distractors):
             layer = distractor.initial(random.fold_in(key, 1000 + i), self.frame_shape, self.held_out)
             state |= {f"distractor.{i}.{name}": array for name, array in layer.items()}
-        return {**state, "time": np.zeros(len(key), np.int64)}
+        return {**state, "distractor.time": np.zeros(len(key), np.int64)}
 
     def transition(self, state: State, action: NDArray) -> State:
-        time = state["time"] + 1
-        moved = {**state, **self.world.transition(state, action), "time": time}
+        time = state["distractor.time"] + 1
+        moved = {**state, **self.world.transition(state, action), "distractor.time": time}
         for i, distractor in enumerate(self.distractors):
             layer = distractor.advance(self._layer(state, i), time, self.held_out)
             moved |= {f"distractor.{i}.{name}": array for name, array in layer.items()}
@@ -129,7 +129,7 @@ class DistractedWorld(World):
         return blend.astype(np.uint8)
 
     def factors(self, state: State) -> Factors:
-        background = np.zeros((len(state["time"]), BACKGROUND_SIZE))
+        background = np.zeros((len(state["distractor.time"]), BACKGROUND_SIZE))
         for i, distractor in enumerate(self.distractors):
             image = state[f"distractor.{i}.image"]
             pixels = image.reshape(len(image), -1, 1).astype(self.signs.dtype)  # [n, H·W·C, 1]

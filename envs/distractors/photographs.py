@@ -17,7 +17,8 @@ from envs.random import Key
 
 SHIPPED = ("camera", "coffee", "cat", "rocket", "brick", "grass", "coins", "moon")
 SHIPPED_HELD_OUT = ("astronaut", "stereo_motorcycle", "gravel", "hubble_deep_field")
-ZOOMS = (8 / 7, 2.0, 4.0)  # a picture's size in frames; 8/7 is the paper's crop of 28 px out of CIFAR's 32
+ZOOMS = (2.0, 4.0, 8.0)  # a picture's size in frames
+SMALL = 8 / 7  # for pictures less than twice the size of a frame: the paper's crop of 28 px out of CIFAR's 32
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 
 
@@ -64,18 +65,17 @@ def _album(
 
 
 def _resized(picture: NDArray[np.uint8], frame_shape: tuple[int, int, int]) -> Iterator[NDArray[np.uint8]]:
-    """A picture [h, w] or [h, w, 3] at every zoom that does not enlarge it (the least one in any case)."""
+    """A picture [h, w] or [h, w, 3] at every zoom that does not enlarge it; a small one at a single zoom."""
     from PIL import Image
 
     height, width, channels = frame_shape
     image = Image.fromarray(picture).convert("RGB" if channels == 3 else "L")
     fit = min(image.height / height, image.width / width)
-    for zoom in ZOOMS:
-        if zoom == ZOOMS[0] or zoom <= fit:
-            scale = zoom / fit
-            size = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
-            resized = np.asarray(image.resize(size, Image.Resampling.LANCZOS) if size != image.size else image)
-            yield resized.reshape(*resized.shape[:2], -1)
+    for zoom in [zoom for zoom in ZOOMS if zoom <= fit] or [SMALL]:
+        scale = zoom / fit
+        size = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
+        resized = np.asarray(image.resize(size, Image.Resampling.LANCZOS) if size != image.size else image)
+        yield resized.reshape(*resized.shape[:2], -1)
 
 
 def _shipped(held_out: bool) -> Iterator[NDArray[np.uint8]]:

@@ -22,7 +22,8 @@ class ThreeDots(World):
 
     The random dot takes the paper's random walk: heading ~ von Mises(μ, κ = 0.2) with μ drawn once an episode, length
     ~ U[0, max_step]. ``layout="channels"`` draws each dot in a channel of its own (red, green, blue in the order of
-    `DOTS`); ``"summed"`` adds them up in one channel, at a third of the brightness so that nothing saturates.
+    `DOTS`); ``"summed"`` adds them up in one channel, at a third of the brightness so that nothing saturates
+    (the level of a distractor then weighs three times as much against a dot).
 
     Action: displacement (x, y) of the first dot in px, its length clipped to max_step.
     Factors ``location.action``, ``location.random``, ``location.stationary``: centres (x, y) in px.

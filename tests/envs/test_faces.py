@@ -290,7 +290,7 @@ def test_reset_mask__resets_the_masked_and_nothing_else(name):
     np.testing.assert_array_equal(infos["_factors"], mask)
     for key, array in env.state.items():
         np.testing.assert_array_equal(array[~mask], others[key][~mask])
-    assert (env.state["time"] == np.where(mask, 0, 3)).all()
+    assert (env.state["distractor.time"] == np.where(mask, 0, 3)).all()
     assert (env.state["key"] != before["key"])[mask].all()
     for action in act[3:]:
         a, b = env.step(action), untouched.step(action)

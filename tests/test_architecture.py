@@ -1,0 +1,100 @@
+"""The arrows between the packages run one way, and what does not belong into a package is not in it."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("envs", "agents", "jepa_worlds")
+THIRD_PARTY = {
+    "envs": {"numpy", "gymnasium", "PIL", "skimage"},
+    "agents": {"numpy", "gymnasium", "torch"},
+}
+LAZY = {"PIL", "skimage"}  # in envs only where pictures are read, inside functions
+LOGGERS = {"logging", "tqdm", "warnings", "wandb", "tensorboard"}
+
+
+def modules(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """The top-level package of every import, wherever it stands."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "relative import"
+            yield (node.module or "").split(".")[0]
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("package", ["envs", "agents"])
+def test_imports__run_one_way(package):
+    own = {"envs": {"envs"}, "agents": {"agents", "envs"}}[package]
+    allowed = own | THIRD_PARTY[package] | (set(sys.stdlib_module_names) - LOGGERS)
+    assert modules(package)
+    for path in modules(package):
+        foreign = set(imports(parsed(path))) - allowed
+        assert not foreign, f"{path.relative_to(ROOT)} imports {foreign}"
+
+
+def test_imports_of_envs__read_pictures_lazily():
+    for path in modules("envs"):
+        top_level = ast.Module(
+            [node for node in parsed(path).body if isinstance(node, (ast.Import, ast.ImportFrom))], []
+        )
+        assert not set(imports(top_level)) & LAZY, path
+
+
+@pytest.mark.parametrize("package", ["envs", "agents"])
+def test_package__neither_prints_nor_names_a_device(package):
+    for path in modules(package):
+        for node in ast.walk(parsed(path)):
+            called = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else None
+            assert called != "print", f"{path.relative_to(ROOT)}:{node.lineno} prints"
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert "cuda" not in node.value, f"{path.relative_to(ROOT)}:{node.lineno} names cuda"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_package__re_exports_nothing(package):
+    """Names are imported from where they are defined."""
+    for path in (ROOT / package).rglob("__init__.py"):
+        names = [
+            a.name
+            for n in parsed(path).body
+            if isinstance(n, ast.ImportFrom) and n.module != "__future__"
+            for a in n.names
+        ]
+        assert set(names) <= {"Path", "TYPE_CHECKING", "worlds"}, path
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_modules__have_docstrings_and_fit_a_sitting(package):
+    for path in modules(package):
+        tree = parsed(path)
+        assert ast.get_docstring(tree), f"{path.relative_to(ROOT)} has no docstring"
+        assert path.read_text().count("\n") <= 350, f"{path.relative_to(ROOT)} has grown past its page"
+        for node in ast.walk(tree):
+            if (
+                isinstance(node, (ast.FunctionDef, ast.ClassDef))
+                and not node.name.startswith("_")
+                and node in tree.body
+            ):
+                assert ast.get_docstring(node), f"{path.relative_to(ROOT)}: {node.name} has no docstring"
+            if isinstance(node, ast.FunctionDef):
+                assert (node.end_lineno or 0) - node.lineno <= 60, f"{path.relative_to(ROOT)}: {node.name} is too long"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_package__is_typed(package):
+    assert (ROOT / package / "py.typed").is_file()

@@ -1,0 +1,78 @@
+"""What the README shows runs: every command and snippet, at a debug size."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SMALL = {
+    "collect": ["episodes=60"],
+    "train": ["steps=2", "batch_size=8"],
+    "probe": [],
+    "record": ["episodes=1"],
+    "demo": ["episodes=60", "steps=2", "film_episodes=1"],
+    "benchmark": ["seconds=0", "worlds=4", "episodes=60", "train=[batch_size=8]"],
+}
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def commands() -> list[list[str]]:
+    """Every `python -m jepa_worlds.…` line of the README, as arguments."""
+    lines = "\n".join(blocks("bash")).replace("\\\n", " ").splitlines()
+    return [shlex.split(line, comments=True) for line in lines if line.startswith("python -m jepa_worlds.")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """The working folder in which the README is followed from top to bottom."""
+    return tmp_path_factory.mktemp("readme")
+
+
+@pytest.mark.xdist_group("readme")
+def test_commands__run_in_the_order_of_the_readme(folder):
+    found = commands()
+    assert {arguments[2].removeprefix("jepa_worlds.") for arguments in found} >= {"collect", "train", "probe", "record"}
+    for arguments in found:
+        name = arguments[2].removeprefix("jepa_worlds.")
+        overridden = {extra.split("=")[0] for extra in SMALL[name]}
+        kept = [argument for argument in arguments[1:] if argument.split("=")[0] not in overridden]
+        result = subprocess.run(
+            [sys.executable, *kept, *SMALL[name]], cwd=folder, capture_output=True, text=True, check=False
+        )
+        assert result.returncode == 0, f"{' '.join(arguments)}\n{result.stderr}"
+        for argument in arguments:
+            if argument.startswith("out="):
+                assert (folder / argument.removeprefix("out=")).exists(), argument
+
+
+@pytest.mark.xdist_group("readme")
+def test_snippets__run_after_the_commands(folder):
+    found = blocks("python")
+    assert found
+    for snippet in found:
+        result = subprocess.run(
+            [sys.executable, "-c", snippet], cwd=folder, capture_output=True, text=True, check=False
+        )
+        assert result.returncode == 0, f"{snippet}\n{result.stderr}"
+
+
+def test_make_targets__exist_and_do_what_the_readme_says():
+    for target in set(re.findall(r"^make (\w+)", "\n".join(blocks("bash")), re.MULTILINE)):
+        plan = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert plan.returncode == 0, plan.stderr
+        assert {"demo": "-m jepa_worlds.demo", "test": "-m pytest"}[target] in plan.stdout
+
+
+def test_links__lead_somewhere():
+    for target in re.findall(r"\]\((?!https?://|#)([^)]+)\)", README) + re.findall(r'src="([^"]+)"', README):
+        assert (ROOT / target).exists(), target
