@@ -6,20 +6,24 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 _PACKAGE = Path(__file__).resolve().parent
 CONFIGS = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir())
 """The folder of configurations: inside the package in a wheel, beside it in a clone."""
+
+EXPECTED = (ValueError, OSError, MemoryError, HydraException, OmegaConfBaseException)
+"""What bad input raises. Anything else is a bug, and shows its traceback."""
 
 Plain = dict[str, Any]
 
@@ -32,20 +36,16 @@ def command(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[]
     """
 
     def decorate(function: Callable[[DictConfig], object]) -> Callable[[], None]:
-        def task(config: DictConfig) -> None:
-            function(config)
-
         def main() -> None:
             wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing them its own way
-            try:
+
+            def task(config: DictConfig) -> None:
+                with _one_message(name, wants_traceback):  # in here too: Hydra would add a line to what comes out
+                    function(config)
+
+            with _one_message(name, wants_traceback):
                 hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=name)(task)()
-            except KeyboardInterrupt:
-                _exit(f"interrupted: what was finished is kept; run {name} again to go on", 130)
-            except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
-                if wants_traceback:
-                    raise
-                _exit(_explained(error, name), 1)
 
         return main
 
@@ -60,7 +60,7 @@ def plain(config: DictConfig) -> Plain:
     """
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
-        raise ValueError(f"{' and '.join(f'{key}=…' for key in missing)} must be given")
+        raise ValueError(f"{' and '.join(f'{key}=…' for key in missing)} must be given; --help shows an example")
     return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
 
 
@@ -72,20 +72,44 @@ def composed(name: str, overrides: list[str]) -> DictConfig:
         return compose(name, overrides)
 
 
+@contextmanager
+def _one_message(name: str, wants_traceback: bool) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        _exit(str(interrupt) or f"interrupted: what was finished is kept; run {name} again to go on", 130)
+    except EXPECTED as error:
+        if wants_traceback:
+            raise
+        _exit(_explained(error, name), 1)
+
+
 def _exit(message: str, status: int) -> None:
     sys.stderr.write(f"error: {message}\n")
     sys.exit(status)
 
 
-def _explained(error: Exception, name: str) -> str:
+def _explained(error: BaseException, name: str) -> str:
     unknown = re.search(r"Could not override '([^']+)'", str(error))
-    if unknown is None:
-        return str(error).strip() or repr(error)
-    *parents, key = unknown[1].split("@")[0].replace("/", ".").split(".")
-    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        node = OmegaConf.select(compose(name), ".".join(parents)) if parents else compose(name)
-    keys = sorted(str(known) for known in node) if isinstance(node, DictConfig) else []
-    close = difflib.get_close_matches(key, keys, n=1)
+    if unknown:
+        return _unknown_key(unknown[1], name)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        return f"unknown option {group}={option}{_guess(option, error.options)} Known: {', '.join(error.options)}"
+    return str(error).strip() or repr(error)
+
+
+def _unknown_key(path: str, name: str) -> str:
+    *parents, key = path.split("@")[0].replace("/", ".").split(".")
+    config = composed(name, [])
+    if parents:  # what is known depends on the options of groups, which are on the command line too
+        chosen = [item for item in sys.argv[1:] if item.partition("=")[0] in config]
+        config = OmegaConf.select(composed(name, chosen), ".".join(parents))
+    keys = sorted(str(known) for known in config) if isinstance(config, DictConfig) else []
     place = f" in {'.'.join(parents)!r}" if parents else ""
-    guess = f"; did you mean {close[0]!r}?" if close else ""
-    return f"unknown configuration key {unknown[1]!r}{guess} Known{place}: {', '.join(keys) or 'nothing'}"
+    return f"unknown configuration key {path!r}{_guess(key, keys)} Known{place}: {', '.join(keys) or 'nothing'}"
+
+
+def _guess(word: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f": did you mean {close[0]!r}?" if close else "."

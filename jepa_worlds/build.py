@@ -34,16 +34,18 @@ def build(config: Any, trusted: Sequence[str] = TRUSTED, **extra: Any) -> Any:
     target = _find(config["_target_"], trusted)
     try:
         inspect.signature(target).bind(**arguments, **extra)
-    except TypeError as error:
-        raise ValueError(f"{config['_target_']}: {error}; it takes {inspect.signature(target)}") from error
-    return target(**arguments, **extra)
+        return target(**arguments, **extra)
+    except TypeError as error:  # arguments of other names, or of other types
+        given = {name: value for name, value in config.items() if name != "_target_"}
+        raise ValueError(f"{config['_target_']}: {error}; it takes {inspect.signature(target)}, got {given}") from error
 
 
 def _find(path: Any, trusted: Sequence[str]) -> type:
     module_name, _, name = str(path).rpartition(".")
     if not any(module_name == package or module_name.startswith(f"{package}.") for package in trusted):
         raise ValueError(
-            f"_target_ {path!r} is not in {' or '.join(trusted)}; to build it, add its package to trust=[…]"
+            f"_target_ {path!r} is not in {' or '.join(trusted)}, whose classes alone are built; a command that has "
+            f"trust=[…] builds those of the packages named there too"
         )
     try:
         found = getattr(importlib.import_module(module_name), name)

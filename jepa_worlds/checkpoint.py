@@ -7,7 +7,8 @@ from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialised
 
 from agents.world_models.core import WorldModel
 from jepa_worlds.build import build
@@ -18,7 +19,7 @@ WEIGHTS, CARD = "model.safetensors", "model.json"
 
 def save(model: WorldModel, card: dict[str, Any], run: Path) -> None:
     """Write a model. ``card`` holds its configuration under ``model``, its ``spec``, and where it comes from."""
-    save_tensors({name: x.detach() for name, x in model.state_dict().items()}, run / WEIGHTS)
+    save_tensors(model.state_dict(), run / WEIGHTS)
     write_json(run / CARD, card)
 
 
@@ -34,7 +35,7 @@ def read_card(run: str | Path) -> dict[str, Any]:
         raise FileNotFoundError(f"no model in {str(run)!r}: {hint}; make one with jepa_worlds.train … out={run}")
     card = read_json(file)
     if not (isinstance(card, dict) and {"model", "spec"} <= card.keys()):
-        raise ValueError(f"{file} does not describe a model")
+        raise ValueError(f"{file} does not describe a model: it should hold 'model' and 'spec'")
     return card
 
 
@@ -53,21 +54,28 @@ def load(run: str | Path, device: str | torch.device = "cpu", trust: tuple[str, 
         ValueError: a class that is not trusted, or weights that are damaged or do not fit the configuration.
     """
     card = read_card(run)
-    model = build(card["model"], ("agents", *trust))
+    try:
+        model = build(card["model"], ("agents", *trust))
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(f"{Path(run) / CARD} describes no model that can be built: {error}") from error
     if not isinstance(model, WorldModel):
         raise ValueError(f"{Path(run) / CARD} describes a {type(model).__name__}, which is not a WorldModel")
     weights = load_tensors(Path(run) / WEIGHTS)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise ValueError(f"{Path(run) / WEIGHTS} does not fit {CARD}: {error}") from error
+        *_, first = str(error).splitlines()[:2]  # a heading, then a line for every tensor
+        raise ValueError(
+            f"{Path(run) / WEIGHTS} does not fit {CARD}: {first.strip()} Copy both from the same run, or train again"
+        ) from error
     return model.to(device).eval().requires_grad_(False)
 
 
 def save_tensors(tensors: dict[str, torch.Tensor], file: Path) -> None:
-    """Write tensors atomically."""
+    """Write tensors atomically. Those that share memory, such as tied weights, are written one by one."""
+    apart = {name: x.detach().clone(memory_format=torch.contiguous_format) for name, x in tensors.items()}
     with atomic(file) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
+        temporary.write_bytes(serialised(apart))
 
 
 def load_tensors(file: Path) -> dict[str, torch.Tensor]:
@@ -78,8 +86,8 @@ def load_tensors(file: Path) -> dict[str, torch.Tensor]:
         ValueError: the file is damaged.
     """
     if not file.is_file():
-        raise FileNotFoundError(f"{file} is missing")
+        raise FileNotFoundError(f"{file} is missing; copy it from where the run is whole, or train again")
     try:
         return load_file(file)
     except safetensors.SafetensorError as error:
-        raise ValueError(f"{file} is damaged: {error}") from error
+        raise ValueError(f"{file} is damaged: {error}; copy it again from where it is whole, or train again") from error

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from jepa_worlds.app import command, plain
+from jepa_worlds.app import Plain, command, plain
 from jepa_worlds.collecting import Collection, collect
-from jepa_worlds.runs import write_config
+from jepa_worlds.runs import CONFIG, write_config
 
 
 def main(config: DictConfig) -> Path:
@@ -22,10 +22,13 @@ def main(config: DictConfig) -> Path:
         ValueError: bad input.
     """
     settings = plain(config)
-    out = Path(settings["out"])
-    collection = Collection(**{name: settings[name] for name in Collection.__dataclass_fields__})
-    collect(collection, out)
-    write_config(out, settings)
+    if settings["out"] in (None, ""):
+        raise ValueError(f"out must be the folder that the dataset goes to, got {settings['out']!r}")
+    out = Path(str(settings["out"]))
+    wanted: Plain = {name: settings.get(name) for name in Collection.__dataclass_fields__}
+    collect(Collection(**wanted), out)
+    if not (out / CONFIG).is_file():  # a finished dataset is left as it is
+        write_config(out, settings)
     return out
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from tqdm import tqdm
 import envs as _envs  # noqa: F401  registers the environments
 from agents.behaviours.core import Behaviour
 from envs import random
+from envs.registry import NAMESPACE
 from jepa_worlds.build import build
 from jepa_worlds.dataset import FORMAT, MANIFEST, SPLITS, Split, check_shard, read_manifest
-from jepa_worlds.files import digest, versions, write_json
+from jepa_worlds.files import digest, temporary_name, versions, write_array, write_json, writing
 from jepa_worlds.statistics import coverage, moments
 
 Columns = dict[str, NDArray]
@@ -31,7 +32,7 @@ class Collection:
     """What to collect. See ``python -m jepa_worlds.collect --help``.
 
     Raises:
-        ValueError: a number that is out of range.
+        ValueError: a number that is out of range, an environment without an id.
     """
 
     env: dict[str, Any]
@@ -46,16 +47,24 @@ class Collection:
     num_envs: int
 
     def __post_init__(self) -> None:
+        if not (isinstance(self.env, dict) and isinstance(self.env.get("id"), str)):
+            raise ValueError(f"env must have an id, such as jepa_worlds/MovingDot-v0; got {self.env!r}")
         for name in ("episodes", "episode_length", "shard_episodes", "num_envs"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
+            if type(value) is not int or value < 1:
                 raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
-        if not isinstance(self.seed, int) or self.seed < 0:
-            raise ValueError(f"seed must be an integer of at least 0, got {self.seed!r}")
-        if not (self.validation >= 0 and self.test >= 0 and self.validation + self.test < 1):
+        if type(self.seed) is not int or not 0 <= self.seed < 2**64:
+            raise ValueError(f"seed must be an integer from 0 to 2**64 - 1, got {self.seed!r}")
+        shares = self.validation, self.test
+        if not (all(isinstance(x, (int, float)) and x >= 0 for x in shares) and sum(shares) < 1):
             raise ValueError(
-                f"validation and test are shares of the episodes, below 1 in all; got validation={self.validation!r}, "
-                f"test={self.test!r}"
+                f"validation and test are shares of the episodes, from 0 and below 1 in all; got "
+                f"validation={self.validation!r}, test={self.test!r}"
+            )
+        if not self.splits()["train"][1]:
+            raise ValueError(
+                f"episodes={self.episodes}, validation={self.validation} and test={self.test} leave no episodes to "
+                f"train on: collect more, or lower these shares"
             )
 
     def splits(self) -> dict[Split, tuple[int, int]]:
@@ -74,16 +83,28 @@ class Collection:
                 number += 1
 
     def make(self, split: Split) -> gymnasium.vector.VectorEnv:
-        """The environment that a split is collected from: distractors show their held-out pictures outside train."""
+        """The environment that a split is collected from: distractors show their held-out pictures outside train.
+
+        Raises:
+            ValueError: an environment that does not exist, or does not take these arguments.
+        """
         kwargs = {**self.env}
-        return gymnasium.make_vec(
-            kwargs.pop("id"),
-            num_envs=min(self.num_envs, self.episodes),
-            max_episode_steps=self.episode_length,
-            distractor=distractors(self.distractor),
-            held_out=split != "train",
-            **kwargs,
-        )
+        name = kwargs.pop("id")
+        layers = distractors(self.distractor)
+        try:
+            return gymnasium.make_vec(
+                name,
+                num_envs=min(self.num_envs, self.episodes),
+                max_episode_steps=self.episode_length,
+                distractor=layers,
+                held_out=split != "train",
+                **kwargs,
+            )
+        except gymnasium.error.UnregisteredEnv as error:
+            known = ", ".join(sorted(known for known in gymnasium.registry if known.startswith(f"{NAMESPACE}/")))
+            raise ValueError(f"unknown env.id={name!r}: {error} Known: {known}") from error
+        except (gymnasium.error.Error, TypeError) as error:
+            raise ValueError(f"env.id={name!r} cannot be made with {kwargs}: {error}") from error
 
 
 def distractors(config: dict[str, Any] | None) -> list[Any]:
@@ -108,7 +129,7 @@ def collect(collection: Collection, out: Path) -> dict[str, Any]:
         return manifest
     done = {entry["name"] for entry in manifest["shards"]}
     split_env: tuple[Split, gymnasium.vector.VectorEnv] | None = None
-    behaviour: Behaviour = build(collection.behaviour)
+    behaviour = build(collection.behaviour)
     with tqdm(total=collection.episodes, unit="episode", desc=f"collect {out}", smoothing=0) as progress:
         for name, split, episodes in collection.shards():
             if name not in done:
@@ -182,17 +203,24 @@ def _batch(
 
 
 def _factors(env: gymnasium.vector.VectorEnv, infos: dict[str, Any]) -> Columns:
-    return {name: infos["factors"][name] for name in env.unwrapped.factor_space}
+    return {name: infos["factors"][name] for name in env.unwrapped.factor_space}  # type: ignore[attr-defined]
 
 
 def _header(collection: Collection) -> dict[str, Any]:
-    """What the manifest says before anything is collected."""
-    env = collection.make("train")
+    """What the manifest says before anything is collected.
+
+    A step is tried in every split, so that whatever may be wrong comes out before anything is written.
+    """
+    behaviour = build(collection.behaviour)
+    if not isinstance(behaviour, Behaviour):
+        raise ValueError(f"behaviour must be an agents.behaviours.core.Behaviour, got {behaviour!r}")
+    for split, (first, end) in collection.splits().items():
+        if end > first:
+            env = replace(collection, num_envs=1).make(split)
+            rollouts(env, behaviour, collection.seed, range(1), length=1)
     box = env.single_action_space
-    factor_space: gymnasium.spaces.Dict = env.unwrapped.factor_space
+    factor_space: gymnasium.spaces.Dict = env.unwrapped.factor_space  # type: ignore[attr-defined]
     splits = {name: [first, end] for name, (first, end) in collection.splits().items()}
-    behaviour: Behaviour = build(collection.behaviour)
-    behaviour.start(np.zeros(1, np.uint64), box)  # refuses a space in which it cannot act, before anything is written
     return {
         "format": FORMAT,
         "complete": False,
@@ -201,7 +229,7 @@ def _header(collection: Collection) -> dict[str, Any]:
         "frame_shape": list(env.single_observation_space.shape or ()),
         "action": {"space": str(box), "shape": list(box.shape or ()), "dtype": str(box.dtype)},
         "factors": {
-            name: {"shape": list(space.shape or ()), "low": space.low.tolist(), "high": space.high.tolist()}
+            name: {"shape": list(space.shape), "low": _finite(space.low), "high": _finite(space.high)}
             for name, space in factor_space.spaces.items()
             if isinstance(space, gymnasium.spaces.Box)
         },
@@ -211,24 +239,48 @@ def _header(collection: Collection) -> dict[str, Any]:
     }
 
 
+def _finite(bound: NDArray) -> Any:
+    """A bound as JSON has it, with null for what is unbounded."""
+    found = bound.astype(object)
+    found[~np.isfinite(bound)] = None
+    return found.tolist()
+
+
 def _resumed(header: dict[str, Any], out: Path) -> dict[str, Any]:
     """The manifest to go on from: the header, or one begun under the same header."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    if not (out / MANIFEST).is_file():
+        killed_at_once = {temporary_name(out / MANIFEST)}
+        if out.exists() and not (out.is_dir() and set(out.iterdir()) <= killed_at_once):
+            raise ValueError(f"out={str(out)!r} exists and is not a dataset: choose another folder, or remove it")
         write_json(out / MANIFEST, header)
         return header
-    if not (out / MANIFEST).is_file():
-        raise ValueError(f"out={str(out)!r} exists and is not a dataset: choose another folder, or remove it")
     manifest = read_manifest(out)
-    changes = ("complete", "shards", "versions", "statistics", "coverage", "content_hash")
-    other = sorted(k for k in header if k not in changes and header[k] != manifest.get(k))
-    if other:
+
+    def differences(*keys: str) -> list[str]:
+        return [text for key in keys for text in _differences(key, manifest.get(key), header[key])]
+
+    settings = [key for key in header if key in Collection.__dataclass_fields__]
+    found = differences(*settings, "splits") or differences(
+        "frame_shape", "action", "factors"
+    )  # these follow from those
+    if found:
+        more = f" and {len(found) - 4} more" if len(found) > 4 else ""
         raise ValueError(
-            f"out={str(out)!r} holds a dataset collected with other {', '.join(other)}: choose another folder, or "
-            f"remove it"
+            f"out={str(out)!r} holds a dataset collected otherwise, with {', '.join(found[:4])}{more}: choose "
+            f"another folder, or remove it"
         )
     for entry in manifest["shards"]:
         check_shard(out, entry, verify=True)
     return manifest
+
+
+def _differences(key: str, there: Any, now: Any) -> Iterator[str]:
+    """Where two configurations differ: ``env.size=28 (now 32)``."""
+    if isinstance(there, dict) and isinstance(now, dict):
+        for name in {**there, **now}:
+            yield from _differences(f"{key}.{name}", there.get(name), now.get(name))
+    elif there != now:
+        yield f"{key}={there!r} (now {now!r})"
 
 
 def _write_shard(out: Path, name: str, split: Split, episodes: range, columns: Columns) -> dict[str, Any]:
@@ -236,16 +288,18 @@ def _write_shard(out: Path, name: str, split: Split, episodes: range, columns: C
     temporary, final = out / f".{name}.tmp", out / name
     for leftover in (temporary, final):
         shutil.rmtree(leftover, ignore_errors=True)
-    temporary.mkdir()
-    try:
-        for column, array in columns.items():
-            np.save(temporary / f"{column}.npy", array)
-        files = {
-            file.name: {"bytes": file.stat().st_size, "sha256": digest(file)} for file in sorted(temporary.iterdir())
-        }
-        temporary.rename(final)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with writing(final):
+        try:
+            temporary.mkdir()
+            for column, array in columns.items():
+                write_array(temporary / f"{column}.npy", array)
+            files = {
+                file.name: {"bytes": file.stat().st_size, "sha256": digest(file)}
+                for file in sorted(temporary.iterdir())
+            }
+            temporary.rename(final)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     return {"name": name, "split": split, "episodes": [episodes.start, episodes.stop], "files": files}
 
 

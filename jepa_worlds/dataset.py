@@ -80,12 +80,14 @@ class Dataset:
             ValueError: an unknown or an empty split.
         """
         if split not in SPLITS:
-            raise ValueError(f"split must be one of {SPLITS}, got {split!r}")
+            raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
         found = [
             shard for shard, entry in zip(self._shards, self.manifest["shards"], strict=True) if entry["split"] == split
         ]
         if not found:
-            raise ValueError(f"dataset {str(self.path)!r} has no {split} episodes")
+            raise ValueError(
+                f"dataset {str(self.path)!r} has no {split} episodes: it needs more episodes, or a larger share of them"
+            )
         return found
 
     def statistics(self, column: str) -> tuple[list[float], list[float]]:
@@ -122,15 +124,17 @@ def check_shard(path: Path, entry: dict[str, Any], verify: bool) -> None:
     for name, expected in entry["files"].items():
         file = path / entry["name"] / name
         if not file.is_file():
-            raise ValueError(f"dataset {str(path)!r} is damaged: {entry['name']}/{name} is missing")
-        size = file.stat().st_size
-        if size != expected["bytes"]:
-            raise ValueError(
-                f"dataset {str(path)!r} is damaged: {entry['name']}/{name} has {size} bytes instead of "
-                f"{expected['bytes']}"
-            )
-        if verify and digest(file) != expected["sha256"]:
-            raise ValueError(f"dataset {str(path)!r} is damaged: {entry['name']}/{name} does not match its checksum")
+            fault = "is missing"
+        elif (size := file.stat().st_size) != expected["bytes"]:
+            fault = f"has {size} bytes instead of {expected['bytes']}"
+        elif verify and digest(file) != expected["sha256"]:
+            fault = "does not match its checksum"
+        else:
+            continue
+        raise ValueError(
+            f"dataset {str(path)!r} is damaged: {entry['name']}/{name} {fault}; copy it again from where it is whole, "
+            f"or remove the folder and collect it again"
+        )
 
 
 def _open(path: Path, entry: dict[str, Any]) -> Shard:

@@ -22,8 +22,8 @@ from jepa_worlds.figures import DemoRow, demo_picture
 from jepa_worlds.probe import probe_run
 from jepa_worlds.probing import ModelProbe, Probed
 from jepa_worlds.record import clips
-from jepa_worlds.runs import results, write_config, write_results
-from jepa_worlds.video import write_video
+from jepa_worlds.runs import read_config, results, write_config, write_results
+from jepa_worlds.video import check_writable, write_video
 
 FACTOR = "location"
 
@@ -37,6 +37,7 @@ def main(config: DictConfig) -> dict[str, Any]:
     started = time.perf_counter()
     settings = plain(config)
     out = Path(settings["out"])
+    _check(settings, out)
     for name, overrides in settings["datasets"].items():
         collect.main(composed("collect", [*settings["collect"], *overrides, f"out={out / 'data' / name}"]))
     for name, row in settings["rows"].items():
@@ -64,6 +65,17 @@ def main(config: DictConfig) -> dict[str, Any]:
     write_results(out, content)
     sys.stdout.write("\n".join(["", *table(rows), "", *reading(rows), "", *_files(out, content["seconds"])]) + "\n")
     return content
+
+
+def _check(settings: dict[str, Any], out: Path) -> None:
+    """Refuse what would fail after minutes of work."""
+    before = read_config(out)
+    if before and "rows" not in before:
+        raise ValueError(f"out={str(out)!r} holds what another command wrote: choose another folder")
+    for name in ("film_episodes", "film_columns"):
+        if not (isinstance(settings[name], int) and settings[name] >= 1):
+            raise ValueError(f"{name} must be an integer of at least 1, got {settings[name]!r}")
+    check_writable(out / "demo.mp4", settings["fps"])
 
 
 def table(rows: Sequence[dict[str, Any]]) -> list[str]:

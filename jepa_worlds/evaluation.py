@@ -77,7 +77,11 @@ def split_windows(dataset: Dataset, length: int) -> dict[Split, Windows]:
 
 @torch.inference_mode()
 def features(model: WorldModel, windows: Windows, limit: int, desc: str | None = None) -> Features:
-    """What a model makes of at most ``limit`` windows."""
+    """What a model makes of at most ``limit`` windows.
+
+    Raises:
+        ValueError: the model's latents are not finite.
+    """
     device = next(model.parameters()).device
     model.eval()
     chosen = np.sort(np.random.default_rng(0).permutation(len(windows))[:limit])
@@ -91,6 +95,8 @@ def features(model: WorldModel, windows: Windows, limit: int, desc: str | None =
         rollouts.append(torch.cat([latent[:, :1], future], dim=1).cpu())
         pixels.append(_shrunk(batch["frames"]).cpu())
         factors.append({name[8:]: x.flatten(2).cpu() for name, x in batch.items() if name.startswith("factors.")})
+    if not all(torch.isfinite(part).all() for part in (*latents, *rollouts)):
+        raise ValueError("the model's latents are not finite: its weights are damaged, or it diverged. Train it again")
     joined = {name: torch.cat([part[name] for part in factors]) for name in factors[0]}
     return Features(torch.cat(latents), torch.cat(rollouts), torch.cat(pixels), joined, chosen)
 
@@ -154,9 +160,8 @@ def untrained(build: Callable[[], WorldModel], seed: int) -> WorldModel:
 
 
 def constant(factors: BySplit) -> bool:
-    """Whether a factor never changes, so that there is nothing to probe."""
-    every = torch.cat([factor.flatten(0, 1) for factor in factors.values()])
-    return bool((every == every[0]).all())
+    """Whether a factor never changes within some split, so that there is nothing to fit, to choose by or to score."""
+    return any(bool((factor == factor[0, 0]).all()) for factor in factors.values())
 
 
 def _shrunk(frames: Tensor) -> Tensor:

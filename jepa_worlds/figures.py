@@ -133,17 +133,22 @@ class DemoRow:
 
 def demo_picture(rows: Sequence[DemoRow], file: Path) -> None:
     """A row a model: an episode with true and probed positions, and a bar of its error beside its floors."""
-    steps = [0, 4, 8, 12, len(rows[0].frames) - 1]
+    steps = [int(t) for t in np.unique(np.linspace(0, len(rows[0].frames) - 1, 5).astype(int))]
     figure, axes = new_figure(
-        len(rows), len(steps) + 1, 12.5, 1.75 * len(rows) + 0.9, width_ratios=[1] * len(steps) + [3.2]
+        len(rows), len(steps) + 1, 12.5, 1.5 * len(rows) + 0.8, width_ratios=[1] * len(steps) + [3.6]
     )
-    furthest = max(max(row.rmse, *row.floors.values()) for row in rows) * 1.12
+    furthest = max(max(row.rmse, *row.floors.values()) for row in rows) * 1.2
     for number, (line, row) in enumerate(zip(axes, rows, strict=True)):
         for axis, t in zip(line[:-1], steps, strict=True):
             show_frame(axis, row.frames[t], row.truth[t], row.readout[t])
             if number == 0:
-                axis.set_title("seen" if t == 0 else f"imagined {t} steps on", fontsize=9)
-        _bar(line[-1], row, furthest, last=number == len(rows) - 1)
+                axis.set_title("seen" if t == 0 else f"{t} steps on", fontsize=9)
+        _bar(line[-1], row, furthest)
+        if number == 0:
+            line[-1].legend(frameon=False, fontsize=8, loc="lower right", ncols=3, bbox_to_anchor=(1, 0.97))
+    for axis in axes[:-1, -1]:
+        axis.set_xticklabels([])
+    axes[-1, -1].set_xlabel("RMSE of the dot's position over the rollout, px (bar: 95 % interval)")
     figure.suptitle(
         "Where is the dot? Each model sees one frame, then only actions. ○ truth   × read off its latent by a linear "
         "probe (held-out episodes)",
@@ -152,19 +157,14 @@ def demo_picture(rows: Sequence[DemoRow], file: Path) -> None:
     save_figure(figure, file)
 
 
-def _bar(axis: Axes, row: DemoRow, furthest: float, last: bool) -> None:
+def _bar(axis: Axes, row: DemoRow, furthest: float) -> None:
     good = row.rmse < 0.5 * min(row.floors.values())
     low, high = row.interval
-    axis.barh(0, row.rmse, height=0.45, color=TRUTH if good else READOUT, alpha=0.85)
+    axis.barh(0, row.rmse, height=0.6, color=TRUTH if good else READOUT, alpha=0.85)
     axis.errorbar(row.rmse, 0, xerr=[[row.rmse - low], [high - row.rmse]], color="black", capsize=3, linewidth=1)
     axis.annotate(f" {row.rmse:.2f} px", (high, 0), va="center", fontsize=10, fontweight="bold")
     for name, floor in row.floors.items():
-        axis.axvline(floor, ymax=0.72, linestyle=FLOOR_STYLES[name], color=MUTED, linewidth=1.2, label=name)
+        axis.axvline(floor, linestyle=FLOOR_STYLES[name], color=MUTED, linewidth=1.2, label=name)
     axis.set_title(row.title, fontsize=10, loc="left", fontweight="bold")
-    axis.set(xlim=(0, furthest), ylim=(-0.5, 0.9), yticks=[])
+    axis.set(xlim=(0, furthest), ylim=(-0.6, 0.6), yticks=[])
     axis.spines["left"].set_visible(False)
-    if last:
-        axis.set_xlabel("RMSE of the dot's position over the rollout, px (bar: 95 % interval)")
-        axis.legend(frameon=False, fontsize=8, loc="lower right", ncols=3, bbox_to_anchor=(1, 0.62))
-    else:
-        axis.set_xticklabels([])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -14,26 +15,73 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 VERSIONED = ("jepa_worlds", "numpy", "torch", "gymnasium", "hydra-core")
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path``; what was written there takes its place, at once, if all went well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp{path.suffix}")
+    """A temporary name beside ``path``; what was written there takes its place, at once, if all went well.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    temporary = temporary_name(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            with temporary.open("rb") as stream:
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def temporary_name(path: Path) -> Path:
+    """Where `atomic` writes first. A process that is killed may leave this behind; the next one overwrites it."""
+    return path.with_name(f".{path.name}.tmp{path.suffix}")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say what could not be written and what to do, if the system refuses inside.
+
+    Raises:
+        OSError: with that message.
+    """
     try:
-        yield temporary
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if error.errno is None:  # not the system's words
+            raise
+        advice = "make room" if error.errno in NO_ROOM else "choose a place that can be written"
+        raise OSError(
+            f"cannot write {str(path)!r}: {os.strerror(error.errno)}; {advice}, and run the same command again"
+        ) from error
+
+
+def write_array(path: Path, array: NDArray) -> None:
+    """Write an array as `numpy.save` does, except that numpy does not notice when the disk is full at the very end."""
+    array = np.ascontiguousarray(array)
+    with path.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
+        stream.write(array.data)
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON atomically. NaN and infinities, which JSON lacks, are refused."""
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    """Write JSON atomically.
+
+    Raises:
+        ValueError: a NaN or an infinity, which JSON lacks.
+    """
+    try:
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be written, because JSON has neither NaN nor infinity: {error}") from error
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

@@ -20,7 +20,7 @@ from jepa_worlds.checkpoint import load, read_card
 from jepa_worlds.dataset import SPLITS, Dataset
 from jepa_worlds.figures import per_step_errors, rollout_frames
 from jepa_worlds.probing import ModelProbe, Probed
-from jepa_worlds.runs import results, write_config, write_results
+from jepa_worlds.runs import read_config, results, write_config, write_results
 from jepa_worlds.training import chosen_device
 
 SHOWN = 3  # episodes in the picture
@@ -39,7 +39,7 @@ def main(config: DictConfig) -> dict[str, Any]:
 def probe_run(settings: dict[str, Any]) -> tuple[dict[str, Any], ModelProbe, Probed]:
     """What `main` does; returns the results, and what they were read off."""
     started = time.perf_counter()
-    run = Path(settings["run"])
+    run, out = Path(settings["run"]), _folder(settings)
     probe, card, dataset = open_probe(settings)
     trusted = ("agents", *settings["trust"])
     fresh = evaluation.untrained(lambda: build(card["model"], trusted), settings["seed"]).to(probe.device)
@@ -55,11 +55,24 @@ def probe_run(settings: dict[str, Any]) -> tuple[dict[str, Any], ModelProbe, Pro
         started=started,
         run=str(run),
     )
-    out = Path(settings["out"] or run / ("probe" if settings["data"] is None else f"probe-{dataset.path.name}"))
     write_config(out, settings)
     draw(probe, found, run.name, out)
     write_results(out, content)
     return content, probe, found
+
+
+def _folder(settings: dict[str, Any]) -> Path:
+    """Where results go.
+
+    Raises:
+        ValueError: something else is there already.
+    """
+    data = settings["data"]
+    out = Path(settings["out"] or Path(settings["run"]) / ("probe" if data is None else f"probe-{Path(data).name}"))
+    begun = out.exists() and not (out.is_dir() and not any(out.iterdir()))
+    if begun and not {"run", "readout", "protocol"} <= read_config(out).keys():
+        raise ValueError(f"out={str(out)!r} exists and holds no probe's results: choose another folder")
+    return out
 
 
 def open_probe(settings: dict[str, Any]) -> tuple[ModelProbe, dict[str, Any], Dataset]:
@@ -83,23 +96,28 @@ def fitting_dataset(card: dict[str, Any], path: str | None, verify: bool) -> Dat
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: its frames or actions are not of the model's size.
+        ValueError: its frames or actions are not of the model's size, or it has changed since the training.
     """
     try:
         dataset = Dataset(path or card["dataset"]["path"], verify)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error}" if path else f"{error}. Say where it is now: data=…") from error
+    if path is None and dataset.content_hash != card["dataset"]["hash"]:
+        raise ValueError(
+            f"dataset {str(dataset.path)!r} has changed since the model was trained on it; to probe on what is there "
+            f"now, say data={dataset.path}"
+        )
     height, width, channels = dataset.manifest["frame_shape"]
     if [channels, height, width] != card["spec"]["frame_shape"]:
         raise ValueError(
             f"the model takes frames [C, H, W] of {card['spec']['frame_shape']}, dataset {str(dataset.path)!r} has "
-            f"{[channels, height, width]}"
+            f"{[channels, height, width]}: choose another with data=…, or train a model on this one"
         )
     actions = len(dataset.statistics("actions")[0])
     if actions != card["spec"]["action_dim"]:
         raise ValueError(
             f"the model takes actions of {card['spec']['action_dim']} numbers, dataset {str(dataset.path)!r} has "
-            f"{actions}"
+            f"{actions}: choose another with data=…, or train a model on this one"
         )
     return dataset
 

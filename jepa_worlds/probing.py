@@ -41,16 +41,19 @@ class ModelProbe:
         model: the frozen model.
         dataset: probes are fitted on its train episodes, chosen on validation and scored on test.
         window: frames a sequence.
-        limits: at most this many windows of each split.
+        limits: at most this many windows of each split, each at least 2.
         readout: configuration of the probe.
 
     Raises:
-        ValueError: the dataset's frames or actions do not fit the model.
+        ValueError: a limit below 2, or episodes shorter than a window.
     """
 
     def __init__(
         self, model: WorldModel, dataset: Dataset, window: int, limits: dict[Split, int], readout: dict[str, Any]
     ) -> None:
+        for split, limit in limits.items():
+            if not isinstance(limit, int) or limit < 2:
+                raise ValueError(f"protocol.{split}_windows must be an integer of at least 2, got {limit!r}")
         self.model, self.readout, self.limits = model, readout, limits
         self.device = next(model.parameters()).device
         self.windows = evaluation.split_windows(dataset, window)

@@ -18,7 +18,7 @@ from jepa_worlds.app import command, plain
 from jepa_worlds.evaluation import Score
 from jepa_worlds.probe import open_probe
 from jepa_worlds.probing import ModelProbe
-from jepa_worlds.video import SUFFIXES, Clip, write_video
+from jepa_worlds.video import Clip, check_writable, write_video
 
 
 def main(config: DictConfig) -> Path:
@@ -26,12 +26,12 @@ def main(config: DictConfig) -> Path:
 
     Raises:
         FileNotFoundError: there is no such run or dataset.
+        OSError: the file cannot be written, or there is no encoder.
         ValueError: bad input, or a dataset that does not fit the model.
     """
     settings = plain(config)
     out, run = Path(settings["out"]), Path(settings["run"])
-    if out.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"a video is written as {' or '.join(SUFFIXES)}, got out={str(out)!r}")
+    check_writable(out, settings["fps"])
     for name in ("episodes", "at_once"):
         if not (isinstance(settings[name], int) and settings[name] >= 1):
             raise ValueError(f"{name} must be an integer of at least 1, got {settings[name]!r}")

@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Any
 
 import yaml
-from torch.utils.tensorboard import SummaryWriter
 
 from jepa_worlds.files import atomic, versions, write_json
 
@@ -23,9 +22,21 @@ def write_config(run: Path, config: dict[str, Any]) -> None:
 
 
 def read_config(run: Path) -> dict[str, Any]:
-    """The configuration of a run; empty if there is none."""
+    """The configuration of a run; empty if there is none.
+
+    Raises:
+        ValueError: the file is not the configuration of a run.
+    """
     file = run / CONFIG
-    return yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if not file.is_file():
+        return {}
+    try:
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} is not YAML: {error}") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{file} should map the keys of a configuration to values, got {config!r}")
+    return config
 
 
 def results(
@@ -69,6 +80,8 @@ class MetricsLog:
     """
 
     def __init__(self, run: Path, step: int = 0) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # slow to import, and `collect` does without
+
         self.file = run / METRICS
         kept = [row for row in read_metrics(run) if row["step"] <= step]
         with atomic(self.file) as temporary:

@@ -26,22 +26,32 @@ def moments(out: Path, manifest: dict[str, Any]) -> dict[str, dict[str, list[flo
 def coverage(out: Path, manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """For every factor, over the training split: its range, and the share of cells that it visits.
 
-    The bounds of a factor are cut into 10 intervals along each of its first two components.
+    The bounds of a factor (where it has none, the range of the data) are cut into 10 intervals along each of its first
+    two components.
     """
     found = {}
     for name, space in manifest["factors"].items():
         values = np.concatenate(list(_training(out, manifest, f"factors.{name}")))
         values = values.reshape(len(values), -1)
-        low, high = (np.asarray(space[bound], np.float64).reshape(-1)[:2] for bound in ("low", "high"))
-        cell = ((values[:, :2] - low) / (high - low) * CELLS).astype(np.int64).clip(0, CELLS - 1)  # [N, 1 or 2]
+        smallest, largest = values.min(axis=0), values.max(axis=0)
+        low, high = _bound(space["low"], smallest), _bound(space["high"], largest)
+        cell = (
+            ((values[:, :2] - low) / np.maximum(high - low, 1e-12) * CELLS).astype(np.int64).clip(0, CELLS - 1)
+        )  # [N, 1 or 2]
         cells = CELLS ** cell.shape[1]
         count = np.bincount(cell @ CELLS ** np.arange(cell.shape[1]), minlength=cells)
         found[name] = {
-            "min": values.min(axis=0).tolist(),
-            "max": values.max(axis=0).tolist(),
+            "min": smallest.tolist(),
+            "max": largest.tolist(),
             "visited": round(np.count_nonzero(count) / cells, 4),
         }
     return found
+
+
+def _bound(given: Any, otherwise: NDArray) -> NDArray[np.float64]:
+    """A bound of the first two components of a factor; what stands in for it where it is null."""
+    bound = np.asarray(given, np.float64).reshape(-1)[:2]
+    return np.where(np.isnan(bound), otherwise[:2], bound)
 
 
 def _training(out: Path, manifest: dict[str, Any], column: str) -> Iterator[NDArray]:

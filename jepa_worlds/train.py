@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, open_dict
 
+from agents.objectives.core import weighted_sum
 from agents.world_models.core import WorldModel
 from jepa_worlds import evaluation
 from jepa_worlds.app import command, plain
@@ -52,12 +53,21 @@ def main(config: DictConfig) -> Path:
     model = model.to(device)
     train = Windows(dataset, "train", settings["window"], device, _resident(settings["resident"], dataset, device))
     held_out = Windows(dataset, "validation", settings["window"], device, stride=settings["window"])
+    for split, windows in {"train": train, "validation": held_out}.items():
+        if len(windows) < 2:
+            raise ValueError(
+                f"dataset {str(dataset.path)!r} has {len(windows)} {split} window of {settings['window']} frames, and "
+                f"at least 2 are needed: collect more episodes"
+            )
     weights = settings["objective"]["weights"]
     if weights:  # without an objective a model stays as it was initialised
         sample = train.batch(0, schedule.batch_size, schedule.seed)
+        with torch.no_grad():  # what does not fit together is refused before anything is written
+            weighted_sum(model.eval().loss(sample), weights)
+        model.train()
         settings["precision"] = chosen_precision(settings["precision"], model, sample)
-        write_config(run, settings)
         optimizer = build(settings["optimizer"], ("agents", "torch.optim"), params=model.parameters())
+        write_config(run, settings)
         bf16 = settings["precision"] == "bf16"
         trainer = Trainer(model, weights, optimizer, schedule, bf16, settings["compile"])
         trainer.fit(train, held_out, run, lambda: evaluation.quick_probe(model, train, held_out))

@@ -6,6 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,10 +50,10 @@ class Schedule:
             value = getattr(self, name)
             if not isinstance(value, int) or value < minimum:
                 raise ValueError(f"{name} must be an integer of at least {minimum}, got {value!r}")
-        if not 0 <= self.warmup < 1:
+        if not (isinstance(self.warmup, (int, float)) and 0 <= self.warmup < 1):
             raise ValueError(f"warmup is a share of the steps, in [0, 1), got {self.warmup!r}")
-        if not self.clip > 0:
-            raise ValueError(f"clip must be positive (.inf for none), got {self.clip!r}")
+        if not (isinstance(self.clip, (int, float)) and self.clip > 0):
+            raise ValueError(f"clip must be a positive number (inf for none), got {self.clip!r}")
 
     def factor(self, step: int) -> float:
         """The learning rate at a step as a share of its peak: linear warm-up, then cosine to a thousandth."""
@@ -137,13 +138,14 @@ class Trainer:
                     log.write(self.step, **row, lr=self.optimizer.param_groups[0]["lr"], frames_per_second=round(rate))
                     progress.set_postfix({"loss": f"{row['train/loss']:.3g}", "frames/s": f"{rate:.0f}"}, refresh=False)
                 if self._due(schedule.diagnose_every):
+                    self._check(run)
                     found = self.diagnose(held_out) | (probe() if probe else {})
                     log.write(self.step, **{f"held_out/{name}": number for name, number in found.items()})
                     self.model.train()
                 if self._due(schedule.save_every) or stop.requested:
                     self._check(run)
                     self.save(run / STATE)
-                stop.leave_if_requested(f"stopped at step {self.step}; run the same command again to go on")
+                    stop.leave_if_requested(f"stopped at step {self.step}; run the same command again to go on")
 
     def diagnose(self, windows: Windows) -> dict[str, float]:
         """Loss terms, r_within, RankMe and action sensitivity on held-out windows."""
@@ -153,7 +155,7 @@ class Trainer:
         """Write weights, optimiser, random state and step, atomically."""
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         for number, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in state.items()}
+            tensors |= {f"optimizer.{number}.{name}": x for name, x in state.items() if x is not None}
         tensors["random"] = torch.get_rng_state()
         if self.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
@@ -161,18 +163,32 @@ class Trainer:
         save_tensors(tensors, file)
 
     def resume(self, file: Path) -> None:
-        """Take up the state in a file, if there is one."""
+        """Take up the state in a file, if there is one.
+
+        Raises:
+            ValueError: the file is damaged, or the state of something else.
+        """
         if not file.is_file():
             return
-        tensors = load_tensors(file)
+        try:
+            self._take_up(load_tensors(file))
+        except (ValueError, LookupError, RuntimeError) as error:
+            reason = " ".join(str(error).split()).rstrip(" .")
+            raise ValueError(f"cannot go on from {file}: {reason}. Remove it to train from the beginning") from error
+
+    def _take_up(self, tensors: dict[str, Tensor]) -> None:
         self.step = int(tensors.pop("step"))
         torch.set_rng_state(tensors.pop("random"))
         if "random.cuda" in tensors and self.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
             if name.startswith("optimizer."):
                 _, number, key = name.split(".")
+                like = parameters[int(number)]
+                if tensor.shape == like.shape:  # in the parameter's memory layout, on which fused optimisers rely
+                    tensor = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
                 state.setdefault(int(number), {})[key] = tensor
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
         prefix = "model."
@@ -182,11 +198,12 @@ class Trainer:
         return self.step % every == 0 or self.step == self.schedule.steps
 
     def _check(self, run: Path) -> None:
-        if not self.healthy:
+        finite = [torch.isfinite(tensor).all() for tensor in self.model.state_dict().values()]
+        if not (self.healthy & torch.stack(finite).all()):
             kept = f"; the last good state is kept in {run / STATE}" if (run / STATE).is_file() else ""
             raise ValueError(
-                f"the loss or its gradient is not finite at step {self.step} or just before{kept}. A lower "
-                f"optimizer.lr or clip usually helps"
+                f"the loss, its gradient or the weights are not finite at step {self.step} or just before{kept}. A "
+                f"lower optimizer.lr or clip usually helps"
             )
 
 
@@ -195,24 +212,41 @@ def diagnose(model: WorldModel, windows: Windows, batch_size: int) -> dict[str, 
     """Loss terms, r_within, RankMe and action sensitivity of a model on (at most 256) windows.
 
     Loss terms are averaged over batches of the training batch's size, because statistics over a batch depend on it.
+    The global random state stays as it was.
+
+    Raises:
+        ValueError: fewer than 2 windows, or a model that has diverged.
     """
+    count = min(DIAGNOSED, len(windows))
+    if count < 2:
+        raise ValueError(f"at least 2 held-out windows are needed for diagnostics, got {count}: collect more episodes")
     model.eval()
     device = next(model.parameters()).device
-    count = min(DIAGNOSED, len(windows))
     batch = {name: x.to(device) for name, x in windows.batch(0, count, seed=0).items()}
     sums: dict[str, float] = {}
     parts = max(1, count // batch_size)
-    for part in range(parts):
-        piece = {name: x[part * batch_size : (part + 1) * batch_size] for name, x in batch.items()}
-        for name, term in model.loss(piece).items():
-            sums[name] = sums.get(name, 0.0) + float(term) / parts
-    latents = model.encode(batch["frames"], batch["actions"]).float()
+    with _random_state_kept(device):
+        for part in range(parts):
+            piece = {name: x[part * batch_size : (part + 1) * batch_size] for name, x in batch.items()}
+            for name, term in model.loss(piece).items():
+                sums[name] = sums.get(name, 0.0) + float(term) / parts
+        latents = model.encode(batch["frames"], batch["actions"]).float()
+    if not (torch.isfinite(latents).all() and all(math.isfinite(number) for number in sums.values())):
+        raise ValueError(
+            "the model's latents or losses on held-out windows are not finite: it has diverged, or its weights are "
+            "damaged. Train again; a lower optimizer.lr or clip usually helps"
+        )
     return {
         **sums,
         "r_within": float(diagnostics.r_within(latents)),
         "rankme": float(diagnostics.rankme(latents)),
         "action_sensitivity": float(diagnostics.action_sensitivity(model, latents, batch["actions"])),
     }
+
+
+def _random_state_kept(device: torch.device) -> AbstractContextManager[None]:
+    """What draws random numbers in this context leaves those of training as they would have been."""
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
 def chosen_device(wanted: str) -> torch.device:
@@ -226,8 +260,9 @@ def chosen_device(wanted: str) -> torch.device:
     try:
         device = torch.device(wanted)
         torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device={wanted!r} is not available here: {str(error).splitlines()[0]}") from error
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device={wanted!r} is not available here: {reason}. Try device=auto or cpu") from error
     return device
 
 
@@ -245,7 +280,8 @@ def chosen_precision(wanted: str, model: WorldModel, batch: Batch) -> str:
     amx = device.type == "cpu" and torch.cpu._is_amx_tile_supported()
     if not (amx or (device.type == "cuda" and torch.cuda.is_bf16_supported())):
         return "fp32"
-    seconds = {bf16: _seconds_a_step(copy.deepcopy(model), batch, bf16) for bf16 in (False, True)}
+    with _random_state_kept(device):
+        seconds = {bf16: _seconds_a_step(copy.deepcopy(model), batch, bf16) for bf16 in (False, True)}
     return "bf16" if seconds[True] < seconds[False] else "fp32"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,31 +42,69 @@ def write_video(scenes: Sequence[Sequence[Clip]], columns: int, fps: float, file
     """Scenes one after the other, each a grid of clips that play side by side, to an MP4 or a GIF.
 
     Raises:
-        ValueError: another suffix.
+        ValueError, OSError: as `check_writable`, or the disk is full.
+    """
+    check_writable(file, fps)
+    from moviepy.video.io.ffmpeg_reader import ffmpeg_parse_infos
+    from moviepy.video.io.ImageSequenceClip import ImageSequenceClip
+
+    images = [image for scene in scenes for image in _play(scene, columns, round(fps))]
+    movie = ImageSequenceClip(_of_one_size(images), fps=fps)
+    with atomic(file) as temporary:
+        if file.suffix.lower() == ".gif":
+            movie.write_gif(str(temporary), logger=None)
+            return
+        try:
+            movie.write_videofile(str(temporary), codec="libx264", audio=False, logger=None, pixel_format="yuv420p")
+            ffmpeg_parse_infos(str(temporary))  # moviepy does not notice when ffmpeg fails at the end
+        except OSError as error:
+            raise OSError(f"ffmpeg could not write {file}; is the disk full? It says: {error}") from error
+
+
+def check_writable(file: Path, fps: float) -> None:
+    """Refuse what is bound to fail, before any work is done.
+
+    Raises:
+        ValueError: another suffix, or a number of frames a second that is not positive.
         OSError: the file cannot be written, or there is no encoder.
     """
     if file.suffix.lower() not in SUFFIXES:
         raise ValueError(f"a video is written as {' or '.join(SUFFIXES)}, got out={str(file)!r}")
-    from moviepy.video.io.ImageSequenceClip import ImageSequenceClip
-
-    images = [image for scene in scenes for image in _play(scene, columns, round(fps))]
-    movie = ImageSequenceClip(images, fps=fps)
-    with atomic(file) as temporary:
-        if file.suffix.lower() == ".gif":
-            movie.write_gif(str(temporary), logger=None)
-        else:
-            movie.write_videofile(str(temporary), codec="libx264", audio=False, logger=None, pixel_format="yuv420p")
+    if not (isinstance(fps, (int, float)) and fps > 0):
+        raise ValueError(f"fps must be positive, got {fps!r}")
+    if file.is_dir():
+        raise OSError(f"out={str(file)!r} is a folder: name a file, as in out={str(file / 'video.mp4')!r}")
+    folder = next(parent for parent in file.absolute().parents if parent.exists())
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        raise OSError(f"out={str(file)!r} cannot be written: {str(folder)!r} is not a folder that can be written to")
+    try:
+        from moviepy.config import FFMPEG_BINARY
+    except (RuntimeError, OSError) as error:
+        raise OSError(f"moviepy finds no ffmpeg: {error}") from error
+    if file.suffix.lower() == ".mp4" and shutil.which(FFMPEG_BINARY) is None:
+        raise OSError(
+            f"there is no ffmpeg at {FFMPEG_BINARY!r}, and MP4 needs it: point IMAGEIO_FFMPEG_EXE to one, or unset it "
+            f"and pip install imageio-ffmpeg; or write a GIF, out={str(file.with_suffix('.gif'))!r}"
+        )
 
 
 def _play(scene: Sequence[Clip], columns: int, hold: int) -> Iterator[NDArray[np.uint8]]:
     """The images of a scene [H, W, 3]; its last one stays for ``hold`` more."""
     panels = 3 if any(clip.imagined is not None for clip in scene) else 2
     for t in range(max(len(clip.frames) for clip in scene)):
-        tiles = [_tile(clip, min(t, len(clip.frames) - 1), panels) for clip in scene]
-        image = _grid(tiles, columns)
+        image = _grid([_tile(clip, min(t, len(clip.frames) - 1), panels) for clip in scene], columns)
         yield image
     for _ in range(hold):
         yield image
+
+
+def _of_one_size(images: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+    """White space below and to the right of the smaller images, such as those of a last scene with fewer clips."""
+    height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
+    return [
+        np.pad(image, ((0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0)), constant_values=255)
+        for image in images
+    ]
 
 
 def _tile(clip: Clip, t: int, panels: int) -> Image.Image:
@@ -94,13 +134,13 @@ def _scaled(frame: NDArray[np.uint8], scale: int) -> Image.Image:
 
 
 def _marked(clip: Clip, t: int, scale: int) -> Image.Image:
-    """The frame with circles around true positions and crosses at probed ones."""
+    """The frame with circles around true positions and crosses at probed ones; those outside go to its edge."""
     image = _scaled(clip.frames[t], scale)
     draw, radius, arm = ImageDraw.Draw(image), 2.6 * scale, 1.3 * scale
     for name in clip.truth:
         x, y = (clip.truth[name][t] + 0.5) * scale
         draw.ellipse([x - radius, y - radius, x + radius, y + radius], outline=TRUTH, width=3)
-        x, y = np.clip((clip.readout[name][t] + 0.5) * scale, arm, np.array(image.size) - arm)
+        x, y = np.clip((clip.readout[name][t] + 0.5) * scale, 0, image.size)
         for sign in (-1, 1):
             draw.line([x - arm, y - sign * arm, x + arm, y + sign * arm], fill=READOUT, width=4)
     return image

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from jepa_worlds.dataset import Dataset, Split
+from jepa_worlds.dataset import Dataset, Shard, Split
 
 Batch = dict[str, Tensor]
 
@@ -28,7 +28,7 @@ class Windows:
         stride: offset between windows of an episode; ``length`` gives windows that do not overlap.
 
     Raises:
-        ValueError: a length below 2, or above what any episode of the split has.
+        ValueError: a length below 2, or above what any episode of the split has; a stride below 1.
     """
 
     def __init__(
@@ -42,6 +42,8 @@ class Windows:
     ) -> None:
         if length < 2:
             raise ValueError(f"a window needs at least 2 frames, got {length!r}")
+        if stride < 1:
+            raise ValueError(f"the stride between windows must be at least 1, got {stride!r}")
         shards = dataset.shards(split)
         self.length, self.device = length, torch.device(device)
         self._frames: list[NDArray[np.uint8]] = [shard.columns["frames"] for shard in shards]
@@ -61,6 +63,8 @@ class Windows:
             for name in ("actions", *(f"factors.{factor}" for factor in dataset.factors))
         }
         self._resident = torch.from_numpy(np.concatenate(self._frames)).to(self.device) if resident else None
+        self._drawn: tuple[int, int] | None = None  # (seed, epoch) of the permutation that is kept
+        self._permutation = np.empty(0, np.int64)
 
     def __len__(self) -> int:
         """The number of windows."""
@@ -70,7 +74,12 @@ class Windows:
         """The batch of a training step: a function of (seed, step), whatever was asked before.
 
         Every epoch goes through all windows once, in an order of its own; ranks take disjoint parts.
+
+        Raises:
+            ValueError: a rank that is not one of the ranks.
         """
+        if not 0 <= rank < ranks:
+            raise ValueError(f"rank must be from 0 to {ranks - 1}, below ranks={ranks}; got {rank!r}")
         position = (step * ranks + rank) * size + np.arange(size)
         epoch, offset = np.divmod(position, len(self))
         chosen = np.empty(size, np.int64)
@@ -94,12 +103,14 @@ class Windows:
         return torch.from_numpy(out).to(self.device, non_blocking=True)
 
     def _order(self, seed: int, epoch: int) -> NDArray[np.int64]:
-        if getattr(self, "_cached", (None, None))[0] != (seed, epoch):
-            self._cached = (seed, epoch), np.random.default_rng([seed, epoch]).permutation(len(self))
-        return self._cached[1]
+        if self._drawn != (seed, epoch):
+            self._drawn, self._permutation = (seed, epoch), np.random.default_rng([seed, epoch]).permutation(len(self))
+        return self._permutation
 
 
-def _starts(shards: list, length: int, stride: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+def _starts(
+    shards: list[Shard], length: int, stride: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Shard, row of the first frame and row of the first action of every window."""
     found: list[NDArray[np.int64]] = []
     for number, shard in enumerate(shards):

@@ -19,7 +19,7 @@ class RandomWalk(Behaviour):
     """Steps in the plane that keep a loose heading (Sobal et al., 2022).
 
     Heading ~ von Mises(μ, κ) at every step, with μ ~ U[0, 2π) drawn once an episode; length ~ U[0, max_step], where
-    max_step is the bound of the action space.
+    max_step is the bound of the action space: the nearest to 0, if its bounds differ.
 
     Attributes:
         kappa: κ; 0 forgets the heading.
@@ -34,9 +34,12 @@ class RandomWalk(Behaviour):
     def start(self, key: Key, action_space: gymnasium.Space) -> State:
         if not (isinstance(action_space, gymnasium.spaces.Box) and action_space.shape == (2,)):
             raise ValueError(f"random_walk moves in the plane: it needs actions Box(…, (2,)), got {action_space}")
+        max_step = float(min(action_space.high.min(), -action_space.low.max()))
+        if not 0 < max_step < np.inf:
+            raise ValueError(f"random_walk steps in all directions: it needs bounds around 0, got {action_space}")
         return {
             "heading": random.uniform(random.fold_in(key, 0), high=2 * np.pi),
-            "max_step": np.full(len(key), float(action_space.high.min())),
+            "max_step": np.full(len(key), max_step),
             "key": random.fold_in(key, 1),
         }
 

@@ -20,18 +20,18 @@ class Uniform(Behaviour):
 
     def start(self, key: Key, action_space: gymnasium.Space) -> State:
         if isinstance(action_space, gymnasium.spaces.Discrete):
-            low, high = np.array(action_space.start), np.array(action_space.start + action_space.n)
+            low, span = np.array(action_space.start), np.array(float(action_space.n))
         elif isinstance(action_space, gymnasium.spaces.Box) and action_space.is_bounded():
-            low, high = action_space.low, action_space.high
+            low, span = action_space.low, action_space.high.astype(np.float64) - action_space.low
+            span += low.dtype.kind in "iu"  # the upper bound of integers belongs to them
         else:
             raise ValueError(f"uniform needs a bounded Box or a Discrete action space, got {action_space}")
         tile = (len(key), *[1] * low.ndim)
-        return {"low": np.tile(low, tile), "high": np.tile(high, tile), "key": key}
+        return {"low": np.tile(low, tile), "span": np.tile(span, tile), "key": key}
 
     def act(self, state: State, frames: NDArray, factors: Factors) -> tuple[NDArray, State]:
-        low, high, key = state["low"], state["high"], random.fold_in(state["key"], 0)
-        action = low + (high - low) * random.uniform(key, low.shape[1:])
-        return np.floor(action).astype(low.dtype) if low.dtype.kind == "i" else action.astype(low.dtype), {
-            **state,
-            "key": key,
-        }
+        low, key = state["low"], random.fold_in(state["key"], 0)
+        action = low + state["span"] * random.uniform(key, low.shape[1:])
+        if low.dtype.kind in "iu":
+            action = np.floor(action)
+        return action.astype(low.dtype), {**state, "key": key}

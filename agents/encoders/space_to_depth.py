@@ -39,7 +39,8 @@ class SpaceToDepth(nn.Module):
             *_convolution(width, width),
         )
         self.head = nn.Linear(width * rows * columns, latent_dim)
-        self.body.to(memory_format=torch.channels_last)  # the faster layout of convolutions, on CPUs and GPUs alike
+        # The faster layout of convolutions, on CPUs and GPUs alike.
+        self.body.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, frames: Tensor) -> Tensor:
         grid = self.stem(frames).contiguous(memory_format=torch.channels_last)

@@ -25,9 +25,7 @@ class Supervised(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(
-        self, latent_dim: int, factor: str, statistics: Mapping[str, Mapping[str, Sequence[float]]]
-    ) -> None:
+    def __init__(self, latent_dim: int, factor: str, statistics: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
         super().__init__()
         if factor not in statistics:
             raise ValueError(f"the data have no factor {factor!r}; they have {sorted(statistics)}")

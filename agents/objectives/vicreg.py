@@ -76,7 +76,11 @@ def vicreg_bound(batch: int, dim: int, variance: float = 25.0, covariance: float
     A batch of B < D + 1 latents spans B − 1 dimensions, so their covariances cannot all vanish: with standard deviation
     s everywhere, C ≥ k·s⁴ where k = D/(B−1) − 1, reached when the non-zero eigenvalues are equal. The best s trades
     variance·(1 − s) against covariance·k·s⁴. Invariance can be zero, so this bounds the whole loss.
+
+    Where variance < 8·covariance, unequal standard deviations can do better: there the bound is the one for
+    covariance = variance / 8, which holds but is not reached.
     """
+    covariance = min(covariance, variance / 8)
     k = max(0.0, dim / (batch - 1) - 1)
     s = min(1.0, (variance / (4 * covariance * k)) ** (1 / 3)) if k > 0 and covariance > 0 else 1.0
     return variance * (1 - s) + covariance * k * s**4

@@ -48,4 +48,5 @@ def r2(predictions: Tensor, targets: Tensor) -> Tensor:
 def moments(samples: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of every column: [N, D] -> [D], [D]; a constant column gets 1."""
     mean, std = samples.mean(dim=0), samples.std(dim=0)
-    return mean, torch.where(std > 1e-8 * std.max().clamp_min(1e-30), std, 1.0)
+    varies = (samples != samples[:1]).any(dim=0)  # rounding can leave a constant column a small std
+    return mean, torch.where(varies & (std > 1e-8 * std.max()), std, 1.0)

@@ -37,7 +37,7 @@ class GradientProbe(Probe):
     def fit(self, train: Samples, validation: Samples) -> None:
         device = train.features.device
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+            torch.default_generator.manual_seed(self.seed)  # of the CPU alone, where the weights are drawn
             network = self._network(train.features.shape[-1], train.targets.shape[-1]).to(device)
         self.feature_mean, self.feature_std = moments(train.features)
         if not self.standardise:

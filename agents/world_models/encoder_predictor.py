@@ -66,6 +66,13 @@ class EncoderPredictor(WorldModel):
         return (self._decode(latents) * self.frame_std + self.frame_mean).clamp(0, 255)
 
     def loss(self, batch: Batch) -> Terms:
+        device = batch["frames"].device.type
+        autocast, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
+
+        def decode(latents: Tensor) -> Tensor:
+            with torch.autocast(device, dtype, enabled=autocast):  # the caller's, that objectives run without
+                return self._decode(latents).float()
+
         frames = self._normalised(batch["frames"])
         latents = self._encode(frames)
         predictions = torch.cat([latents[:, :1], self.predict(latents[:, :1], batch["actions"])], dim=1)
@@ -75,14 +82,15 @@ class EncoderPredictor(WorldModel):
             actions=(batch["actions"] - self.action_mean) / self.action_std,
             frames=frames,
             factors={name.removeprefix("factors."): x for name, x in batch.items() if name.startswith("factors.")},
-            decode=None if self.decoder is None else self._decode,
+            decode=None if self.decoder is None else decode,
         )
         terms: Terms = {}
-        for objective in self.objectives.values():
-            new = objective(views)
-            if terms.keys() & new.keys():
-                raise ValueError(f"two objectives have terms named {sorted(terms.keys() & new.keys())}")
-            terms |= new
+        with torch.autocast(device, enabled=False):  # statistics over a batch need more digits than bfloat16 has
+            for objective in self.objectives.values():
+                new = objective(views)
+                if terms.keys() & new.keys():
+                    raise ValueError(f"two objectives have terms named {sorted(terms.keys() & new.keys())}")
+                terms |= new
         return terms
 
     def _normalised(self, frames: Tensor) -> Tensor:

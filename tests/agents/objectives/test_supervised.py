@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from agents.objectives.supervised import Supervised
+
+STATISTICS = {
+    "location": {"mean": [10.0, -2.0], "std": [2.0, 0.5]},
+    "board": {"mean": [0.0, 1.0, 2.0, 3.0], "std": [1.0, 2.0, 3.0, 4.0]},
+}
+
+
+def test_supervised__is_the_squared_error_of_a_linear_readout_of_every_prediction(make_views):
+    views, model = make_views(), Supervised(6, "location", STATISTICS).double()
+    weight, bias = model.readout.weight.detach().numpy(), model.readout.bias.detach().numpy()
+    errors = []
+    for b in range(5):
+        for t in range(4):
+            target = (views.factors["location"][b, t].numpy() - [10.0, -2.0]) / [2.0, 0.5]
+            errors.append((weight @ views.predictions[b, t].numpy() + bias - target) ** 2)
+    terms = model(views)
+    assert terms.keys() == {"supervised"}
+    assert terms["supervised"].item() == pytest.approx(np.mean(errors))
+
+
+def test_supervised__flattens_factors_of_any_shape(make_views):
+    board = torch.randn(5, 4, 2, 2, dtype=torch.double)
+    flat = make_views(factors={"board": board.flatten(2)})
+    square = make_views(
+        latents=flat.latents, predictions=flat.predictions, factors={"board": board, "location": board[..., 0]}
+    )
+    model = Supervised(6, "board", STATISTICS).double()
+    assert model.readout.out_features == 4
+    assert model(flat)["supervised"] == model(square)["supervised"]
+
+
+def test_supervised__constant_predictions_pay_at_least_the_variance(make_views):
+    factor = torch.randn(400, 4, 2) * torch.tensor([2.0, 0.5]) + torch.tensor([10.0, -2.0])
+    constant = torch.ones(400, 4, 6)
+    model = Supervised(6, "location", STATISTICS)
+    torch.nn.init.zeros_(model.readout.weight)
+    torch.nn.init.zeros_(model.readout.bias)
+    views = make_views(latents=constant, predictions=constant, factors={"location": factor})
+    assert model(views)["supervised"].item() == pytest.approx(1.0, abs=0.1)  # the factor is normalised
+
+
+def test_supervised__refuses_a_factor_that_the_data_lack():
+    with pytest.raises(ValueError, match=r"no factor 'colour'; they have \['board', 'location'\]"):
+        Supervised(6, "colour", STATISTICS)

@@ -1,0 +1,179 @@
+"""What all commands share: Hydra, and one clear message for whatever goes wrong. Shown on `jepa_worlds.collect`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import pytest
+from omegaconf import OmegaConf
+
+from jepa_worlds import collect
+from jepa_worlds.app import command, composed, plain
+
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path) -> Run:
+    """``run("seed=1", main=…)``: the collect command with these arguments, in this process: exit status and stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+
+    def run(*arguments: str, main=collect.main) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["collect", *arguments])
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # a command sets it for Hydra
+        try:
+            command("collect")(main)()
+        except SystemExit as end:
+            return int(end.code or 0), capsys.readouterr().err
+        return 0, capsys.readouterr().err
+
+    return run
+
+
+def raising(error: BaseException) -> Callable[..., None]:
+    def main(config) -> None:
+        raise error
+
+    return main
+
+
+def test_command__hands_over_the_configuration_under_its_overrides(run):
+    seen = []
+    assert run("env=three_dots", "env.size=32", "out=x", main=lambda config: seen.append(plain(config))) == (0, "")
+    assert seen[0]["env"]["id"] == "jepa_worlds/ThreeDots-v0"
+    assert seen[0]["env"]["size"] == 32
+    assert seen == [plain(composed("collect", ["env=three_dots", "env.size=32", "out=x"]))]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("this was bad"),
+        OSError("this was bad"),
+        FileNotFoundError("this was bad"),
+        MemoryError("this was bad"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_command__ends_in_one_message_and_status_1(run, error):
+    assert run("out=x", main=raising(error)) == (1, "error: this was bad\n")
+
+
+def test_command__has_a_message_for_an_error_without_one(run):
+    assert run("out=x", main=raising(ValueError())) == (1, "error: ValueError()\n")
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), KeyError("a bug")], ids=lambda error: type(error).__name__)
+def test_command__does_not_hide_a_bug(run, error):
+    with pytest.raises(type(error), match="a bug"):
+        run("out=x", main=raising(error))
+
+
+def test_command__ends_in_status_130_after_ctrl_c(run):
+    status, message = run("out=x", main=raising(KeyboardInterrupt()))
+    assert (status, message) == (
+        130,
+        "error: interrupted: what was finished is kept; run collect again to go on\n",
+    )
+    assert run("out=x", main=raising(KeyboardInterrupt("stopped at step 5"))) == (130, "error: stopped at step 5\n")
+
+
+def test_command__keeps_a_status_of_its_own(run):
+    assert run("out=x", main=raising(SystemExit(143))) == (143, "")
+
+
+def test_command__lists_the_keys_and_guesses_when_one_is_unknown(run):
+    status, message = run("episode=5", "out=x")
+    assert status == 1
+    assert message.startswith("error: unknown configuration key 'episode': did you mean 'episodes'? Known: behaviour, ")
+    assert message.count("\n") == 1
+    for key in ("distractor", "env", "num_envs", "out", "seed", "shard_episodes", "validation"):
+        assert f" {key}" in message
+
+
+def test_command__lists_the_keys_of_the_option_that_was_chosen(run):
+    assert run("distractor=uniform", "distractor.dynamic=static", "out=x") == (
+        1,
+        "error: unknown configuration key 'distractor.dynamic': did you mean 'dynamics'? Known in 'distractor': "
+        "_target_, dynamics, level, source, speed\n",
+    )
+    assert run("distractor=uniform", "distractor.source.file=x", "out=x") == (
+        1,
+        "error: unknown configuration key 'distractor.source.file'. Known in 'distractor.source': _target_\n",
+    )
+    status, message = run("distractor.level=1", "out=x")
+    assert (status, "unknown configuration key 'distractor.level'" in message) == (1, True)
+
+
+def test_command__lists_the_options_of_a_group(run):
+    status, message = run("env=moving", "out=x")
+    assert status == 1
+    assert message.startswith("error: unknown option env=moving: did you mean 'moving_dot'? Known: ")
+    assert {"moving_dot", "three_dots"} <= set(message.split("Known: ")[1].strip().split(", "))
+    status, message = run("behaviour=qqq", "out=x")
+    assert (status, message.startswith("error: unknown option behaviour=qqq. Known: ")) == (1, True)
+    assert {"random_walk", "uniform"} <= set(message.split("Known: ")[1].strip().split(", "))
+
+
+def test_command__refuses_a_group_of_another_command(run):
+    status, message = run("objective=vicreg", "out=x")
+    assert status == 1
+    assert message.startswith("error: unknown configuration key 'objective'. Known: behaviour")
+
+
+def test_command__says_what_must_be_given(run):
+    assert run() == (1, "error: out=… must be given; --help shows an example\n")
+
+
+@pytest.mark.parametrize("override", ["seed=[", "~nothing"])
+def test_command__reports_what_hydra_cannot_read(run, override):
+    status, message = run(override, "out=x")
+    assert status == 1
+    assert message.startswith("error: ")
+    assert "Traceback" not in message
+
+
+def test_plain__resolves_everything():
+    config = OmegaConf.create({"a": 1, "b": {"c": "${a}", "d": ["${b.c}"]}})
+    found = plain(config)
+    assert found == {"a": 1, "b": {"c": 1, "d": [1]}}
+    assert type(found["b"]) is dict
+    assert type(found["b"]["d"]) is list
+
+
+def test_plain__names_all_that_is_missing():
+    with pytest.raises(ValueError, match=r"^a\.b=… and out=… must be given"):
+        plain(OmegaConf.create({"out": "???", "a": {"b": "???", "c": 1}}))
+
+
+def test_composed__works_within_a_command_too(run):
+    seen = []
+    run("out=x", main=lambda config: seen.append(composed("collect", ["seed=5", "out=y"])))
+    assert seen == [composed("collect", ["seed=5", "out=y"])]
+    assert seen[0].seed == 5
+
+
+def test_process__ends_in_one_line_and_status_1(run_command, tmp_path):
+    ended = run_command("collect", "episodes=0", "out=x")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == "error: episodes must be an integer of at least 1, got 0\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_process__shows_the_traceback_when_asked(run_command):
+    ended = run_command("collect", "episodes=0", "out=x", env={"HYDRA_FULL_ERROR": "1"})
+    assert ended.returncode == 1
+    assert "Traceback (most recent call last)" in ended.stderr
+    assert ended.stderr.endswith("ValueError: episodes must be an integer of at least 1, got 0\n")
+
+
+def test_process__helps(run_command, tmp_path):
+    ended = run_command("collect", "--help")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "Collect an offline, reward-free dataset" in ended.stdout
+    assert "python -m jepa_worlds.collect env=moving_dot" in ended.stdout
+    assert "\ndistractor: none, " in ended.stdout
+    assert "num_envs: 256" in ended.stdout
+    assert list(tmp_path.iterdir()) == []
