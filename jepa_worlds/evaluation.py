@@ -18,7 +18,7 @@ from tqdm import tqdm
 from agents.probes.core import Probe, Samples, r2, rmse
 from agents.probes.ridge import Ridge
 from agents.world_models.core import WorldModel
-from jepa_worlds.dataset import Dataset, Split
+from jepa_worlds.dataset import SPLITS, Dataset, Split
 from jepa_worlds.windows import Windows
 
 PIXELS = 1024  # at most this many numbers a frame go into the pixel floor; larger frames are shrunk
@@ -70,9 +70,25 @@ def split_windows(dataset: Dataset, length: int) -> dict[Split, Windows]:
     """The windows of every split, not overlapping.
 
     Raises:
-        ValueError: a split is empty, or its episodes are shorter than a window.
+        ValueError: a split has fewer than 2, or its episodes are shorter than a window.
     """
-    return {split: Windows(dataset, split, length, stride=length) for split in ("train", "validation", "test")}
+    windows = {split: Windows(dataset, split, length, stride=length) for split in SPLITS}
+    require_two(dataset, windows)
+    return windows
+
+
+def require_two(dataset: Dataset, windows: dict[Split, Windows]) -> None:
+    """Refuse splits that are too small for any statistics.
+
+    Raises:
+        ValueError: a split has fewer than 2 windows.
+    """
+    for split, some in windows.items():
+        if len(some) < 2:
+            raise ValueError(
+                f"dataset {str(dataset.path)!r} has {len(some)} {split} window of {some.length} frames, and at least 2 "
+                f"are needed: collect more episodes"
+            )
 
 
 @torch.inference_mode()
@@ -155,7 +171,7 @@ def chance(factors: BySplit) -> float:
 def untrained(build: Callable[[], WorldModel], seed: int) -> WorldModel:
     """A model with fresh weights, drawn from a seed; the global random state stays as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # of the CPU alone, where weights are drawn
         return build().eval().requires_grad_(False)
 
 
@@ -170,5 +186,5 @@ def _shrunk(frames: Tensor) -> Tensor:
     factor = 1
     while c * (h // factor) * (w // factor) > PIXELS:
         factor += 1
-    small = F.avg_pool2d(frames.flatten(0, 1).float(), factor)  # [B·T, C, H/f, W/f]
+    small = F.adaptive_avg_pool2d(frames.flatten(0, 1).float(), (h // factor, w // factor))  # [B·T, C, H/f, W/f]
     return small.flatten(1).unflatten(0, (b, t)) / 255

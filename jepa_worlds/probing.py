@@ -45,7 +45,7 @@ class ModelProbe:
         readout: configuration of the probe.
 
     Raises:
-        ValueError: a limit below 2, or episodes shorter than a window.
+        ValueError: a limit below 2, a split with fewer than 2 windows, or episodes shorter than a window.
     """
 
     def __init__(

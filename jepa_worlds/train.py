@@ -53,12 +53,7 @@ def main(config: DictConfig) -> Path:
     model = model.to(device)
     train = Windows(dataset, "train", settings["window"], device, _resident(settings["resident"], dataset, device))
     held_out = Windows(dataset, "validation", settings["window"], device, stride=settings["window"])
-    for split, windows in {"train": train, "validation": held_out}.items():
-        if len(windows) < 2:
-            raise ValueError(
-                f"dataset {str(dataset.path)!r} has {len(windows)} {split} window of {settings['window']} frames, and "
-                f"at least 2 are needed: collect more episodes"
-            )
+    evaluation.require_two(dataset, {"train": train, "validation": held_out})
     weights = settings["objective"]["weights"]
     if weights:  # without an objective a model stays as it was initialised
         sample = train.batch(0, schedule.batch_size, schedule.seed)

@@ -45,20 +45,26 @@ def write_video(scenes: Sequence[Sequence[Clip]], columns: int, fps: float, file
         ValueError, OSError: as `check_writable`, or the disk is full.
     """
     check_writable(file, fps)
+    images = _of_one_size([image for scene in scenes for image in _play(scene, columns, round(fps))])
+    with atomic(file) as temporary:
+        if file.suffix.lower() == ".gif":
+            first, *others = (Image.fromarray(image) for image in images)
+            first.save(temporary, save_all=True, append_images=others, duration=round(1000 / fps), loop=0)
+            return
+        try:
+            _write_mp4(images, fps, temporary)
+        except OSError as error:
+            said = " ".join(str(error).split())
+            raise OSError(f"ffmpeg could not write {str(file)!r}; is the disk full? It says: {said}") from error
+
+
+def _write_mp4(images: list[NDArray[np.uint8]], fps: float, file: Path) -> None:
     from moviepy.video.io.ffmpeg_reader import ffmpeg_parse_infos
     from moviepy.video.io.ImageSequenceClip import ImageSequenceClip
 
-    images = [image for scene in scenes for image in _play(scene, columns, round(fps))]
-    movie = ImageSequenceClip(_of_one_size(images), fps=fps)
-    with atomic(file) as temporary:
-        if file.suffix.lower() == ".gif":
-            movie.write_gif(str(temporary), logger=None)
-            return
-        try:
-            movie.write_videofile(str(temporary), codec="libx264", audio=False, logger=None, pixel_format="yuv420p")
-            ffmpeg_parse_infos(str(temporary))  # moviepy does not notice when ffmpeg fails at the end
-        except OSError as error:
-            raise OSError(f"ffmpeg could not write {file}; is the disk full? It says: {error}") from error
+    movie = ImageSequenceClip(images, fps=fps)
+    movie.write_videofile(str(file), codec="libx264", audio=False, logger=None, pixel_format="yuv420p")
+    ffmpeg_parse_infos(str(file))  # moviepy does not notice when ffmpeg fails at the end
 
 
 def check_writable(file: Path, fps: float) -> None:
@@ -77,11 +83,13 @@ def check_writable(file: Path, fps: float) -> None:
     folder = next(parent for parent in file.absolute().parents if parent.exists())
     if not (folder.is_dir() and os.access(folder, os.W_OK)):
         raise OSError(f"out={str(file)!r} cannot be written: {str(folder)!r} is not a folder that can be written to")
+    if file.suffix.lower() == ".gif":
+        return
     try:
         from moviepy.config import FFMPEG_BINARY
     except (RuntimeError, OSError) as error:
         raise OSError(f"moviepy finds no ffmpeg: {error}") from error
-    if file.suffix.lower() == ".mp4" and shutil.which(FFMPEG_BINARY) is None:
+    if shutil.which(FFMPEG_BINARY) is None:
         raise OSError(
             f"there is no ffmpeg at {FFMPEG_BINARY!r}, and MP4 needs it: point IMAGEIO_FFMPEG_EXE to one, or unset it "
             f"and pip install imageio-ffmpeg; or write a GIF, out={str(file.with_suffix('.gif'))!r}"

@@ -84,22 +84,27 @@ def test_gradient_probe__takes_as_many_steps_as_epochs_hold_batches(monkeypatch)
     assert settings == {"lr": 0.007}
 
 
-def test_gradient_probe__every_sample_is_seen_once_an_epoch_in_a_new_order():
+def test_gradient_probe__every_sample_is_seen_once_an_epoch_in_an_order_of_its_own():
     train = Samples(torch.arange(50.0)[:, None], torch.arange(50.0)[:, None])
-    probe, seen = GradientProbe(epochs=2, batch_size=20, standardise=False), []
-    build = probe._network
 
-    def watched(inputs, outputs):
-        network = build(inputs, outputs)
-        network.register_forward_pre_hook(lambda module, args: seen.append(args[0].flatten().tolist()))
-        return network
+    def epochs(seed):
+        probe, seen = GradientProbe(epochs=2, batch_size=20, standardise=False, seed=seed), []
+        build = probe._network
 
-    probe._network = watched
-    fitted(probe, train)
-    first, second = list(chain(*seen[:3])), list(chain(*seen[3:]))
-    assert sorted(first) == sorted(second) == train.features.flatten().tolist()
-    assert first != second
-    assert first != sorted(first)
+        def watched(inputs, outputs):
+            network = build(inputs, outputs)
+            network.register_forward_pre_hook(lambda module, args: seen.append(args[0].flatten().tolist()))
+            return network
+
+        probe._network = watched
+        fitted(probe, train)
+        assert [len(part) for part in seen] == [20, 20, 10] * 2
+        return list(chain(*seen[:3])), list(chain(*seen[3:]))
+
+    in_order = train.features.flatten().tolist()
+    orders = [*epochs(seed=0), *epochs(seed=1)]
+    assert all(sorted(order) == in_order for order in orders)
+    assert len({tuple(order) for order in [*orders, in_order]}) == 5
 
 
 def test_gradient_probe__depends_on_its_seed_alone():

@@ -1,0 +1,240 @@
+"""Videos: files that play, of the right length and size, with markers where things are."""
+
+from __future__ import annotations
+
+import math
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import moviepy.config
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+import envs  # noqa: F401  registers the environments
+from jepa_worlds import video
+from jepa_worlds.figures import READOUT, TRUTH
+from jepa_worlds.video import Clip, check_writable, write_video
+
+RGB = NDArray[np.uint8]
+
+
+def clip(steps: int = 4, size: tuple[int, int, int] = (28, 28, 1), imagined: bool = False, **more: Any) -> Clip:
+    frames = np.random.default_rng(0).integers(0, 100, (steps, *size), np.uint8)
+    return Clip("title", frames, imagined=frames[::-1] if imagined else None, **more)
+
+
+def placed(truth: tuple[float, float], readout: tuple[float, float], size: int = 28) -> Clip:
+    """One black frame with a true and a probed position."""
+    here = {"location": np.array([truth])}, {"location": np.array([readout])}
+    return Clip("title", np.zeros((1, size, size, 1), np.uint8), *here)
+
+
+def played(file: Path) -> tuple[list[RGB], float]:
+    """The images of a video, and how many are shown a second."""
+    if file.suffix == ".gif":
+        with Image.open(file) as gif:
+            images, usual = [], gif.info["duration"]
+            for number in range(gif.n_frames):  # type: ignore[attr-defined]
+                gif.seek(number)  # images that are all alike are one that stays for longer
+                images += [np.asarray(gif.convert("RGB"))] * (gif.info["duration"] // usual)
+            return images, 1000 / usual
+    from moviepy.video.io.VideoFileClip import VideoFileClip
+
+    with VideoFileClip(str(file), audio=False) as movie:
+        return [*movie.iter_frames()], movie.fps
+
+
+def of_colour(image: RGB, colour: str) -> NDArray[np.float64]:
+    """(x, y) of the centres of the pixels that have a colour, [N, 2]."""
+    wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    y, x = np.nonzero((np.abs(image.astype(int) - wanted) < 40).all(axis=-1))
+    return np.stack([x, y], axis=1) + 0.5
+
+
+@contextmanager
+def disk_with_room_for(size: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+# --- files
+
+
+@pytest.mark.parametrize(
+    ("suffix", "size"), [(".mp4", (28, 28, 1)), (".mp4", (31, 45, 3)), (".gif", (28, 28, 1)), (".GIF", (31, 45, 3))]
+)
+def test_write_video__writes_a_file_that_plays(tmp_path: Path, suffix: str, size: tuple[int, int, int]) -> None:
+    file = tmp_path / "new" / f"video{suffix}"
+    scenes = [[clip(4, size), clip(3, size), clip(2, size)], [clip(2, size), clip(5, size), clip(2, size)]]
+    write_video(scenes, columns=2, fps=5, file=file)
+    images, fps = played(file.rename(file.with_suffix(suffix.lower())))
+    assert fps == 5
+    assert len(images) == 4 + 5 + 5 + 5  # the longest clip of either scene, and a second on its last image
+    height, width = images[0].shape[:2]
+    scale = math.ceil(video.SIDE / min(size[:2]))
+    assert 2 * 2 * size[1] * scale < width < 2 * (2 * size[1] * scale + 4 * video.GAP)
+    assert 2 * size[0] * scale < height < 2 * (size[0] * scale + video.HEADER + 3 * video.GAP)
+    assert width % 2 == height % 2 == 0
+    assert {image.shape for image in images} == {(height, width, 3)}
+    assert [*file.parent.iterdir()] == [file.with_suffix(suffix.lower())]
+
+
+def test_write_video__fills_up_a_scene_with_fewer_clips(tmp_path: Path) -> None:
+    file = tmp_path / "video.mp4"
+    write_video([[clip(), clip(), clip()], [clip(imagined=True)], [clip()]], columns=2, fps=1, file=file)
+    images, _ = played(file)
+    assert len(images) == 3 * (4 + 1)
+    assert len({image.shape for image in images}) == 1
+    assert images[-1][:20, :20].mean() > 200 and images[-1][-100:].mean() > 250  # white where there is no clip
+
+
+def test_write_video__shows_the_frames_in_order(tmp_path: Path) -> None:
+    frames = np.stack([np.full((28, 28, 1), level, np.uint8) for level in (0, 100, 200)])
+    write_video([[Clip("title", frames)]], columns=1, fps=2, file=tmp_path / "video.gif")
+    images, _ = played(tmp_path / "video.gif")
+    shown = [float(image[100:200, 50:150].mean()) for image in images]  # within the first panel
+    assert shown == pytest.approx([0, 100, 200, 200, 200], abs=8)
+
+
+def test_write_video__replaces_what_was_there(tmp_path: Path) -> None:
+    file = tmp_path / "video.gif"
+    file.write_text("old")
+    write_video([[clip()]], columns=1, fps=5, file=file)
+    assert len(played(file)[0]) == 4 + 5
+
+
+# --- what is drawn
+
+
+@pytest.mark.parametrize("place", [(13.0, 13.0), (4.25, 20.5), (22.0, 6.75)])
+def test_marked__has_a_circle_at_the_truth_and_a_cross_at_the_readout(place: tuple[float, float]) -> None:
+    other = (27 - place[0], place[1])
+    truth = np.asarray(video._marked(placed(place, (-99, -99)), 0, 7))
+    circle = of_colour(truth, TRUTH)
+    assert circle.mean(axis=0) == pytest.approx((np.array(place) + 0.5) * 7, abs=1)
+    radii = np.linalg.norm(circle - (np.array(place) + 0.5) * 7, axis=1)
+    assert radii.min() > 2 * 7 and radii.max() < 3 * 7  # a ring around the dot, which it leaves visible
+    cross = of_colour(np.asarray(video._marked(placed((-99, -99), other), 0, 7)), READOUT)
+    assert cross.mean(axis=0) == pytest.approx((np.array(other) + 0.5) * 7, abs=1)
+    x, y = (cross - (np.array(other) + 0.5) * 7).T
+    assert np.abs(np.abs(x) - np.abs(y)).max() <= 4  # two diagonals
+
+
+@pytest.mark.parametrize("place", [(0.2, 13.0), (13.0, 27.0), (27.3, 0.0)])
+def test_marked__does_not_move_a_cross_near_the_edge(place: tuple[float, float]) -> None:
+    cross = of_colour(np.asarray(video._marked(placed((-99, -99), place), 0, 7)), READOUT)
+    nearest = np.linalg.norm(cross - (np.array(place) + 0.5) * 7, axis=1)
+    assert nearest.min() < 1 and np.sort(nearest)[len(nearest) // 2] < 1.3 * 7
+
+
+@pytest.mark.parametrize(("outside", "edge"), [((-50, 13), (0, 13)), ((99, 99), (27, 27)), ((13, -8), (13, 0))])
+def test_marked__keeps_a_cross_from_outside_in_sight(outside: tuple[float, float], edge: tuple[float, float]) -> None:
+    cross = of_colour(np.asarray(video._marked(placed((13, 13), outside), 0, 7)), READOUT)
+    assert len(cross) > 10
+    assert np.linalg.norm(cross - (np.array(edge) + 0.5) * 7, axis=1).min() < 7
+
+
+def test_marked__circles_the_dot_of_the_environment() -> None:
+    """The factor `location` is (x, y) with x to the right and y down, the centre of a pixel being a whole number."""
+    env = gymnasium.make("jepa_worlds/MovingDot-v0")
+    for seed in range(5):
+        frame, info = env.reset(seed=seed)
+        place = info["factors"]["location"]
+        circle = video._marked(Clip("t", frame[None], {"location": place[None]}, {"location": -99 + place[None]}), 0, 7)
+        seen = np.asarray(video._scaled(frame, 7))[..., 0].astype(float)
+        centres = np.arange(196) + 0.5
+        dot = np.array([seen.sum(axis=axis) @ centres / seen.sum() for axis in (0, 1)])  # of mass, (x, y)
+        ring = of_colour(np.asarray(circle), TRUTH)
+        assert (place > 3).all() and (place < 24).all()  # all of it is in the frame
+        assert ring.mean(axis=0) == pytest.approx(dot, abs=2)  # that is, within 0.3 px of the frame
+    env.close()
+
+
+def test_marked__draws_every_factor() -> None:
+    truth = {"location.action": np.array([[5.0, 5.0]]), "location.random": np.array([[20.0, 20.0]])}
+    image = np.asarray(video._marked(Clip("title", np.zeros((1, 28, 28, 3), np.uint8), truth, truth), 0, 7))
+    for place in (5.5 * 7, 20.5 * 7):
+        for colour in (TRUTH, READOUT):
+            assert (np.linalg.norm(of_colour(image, colour) - place, axis=1) < 3 * 7).any()
+
+
+def test_tile__puts_seen_marked_and_imagined_side_by_side() -> None:
+    seen, imagined = np.full((1, 28, 28, 3), 60, np.uint8), np.full((1, 28, 28, 3), 180, np.uint8)
+    here = {"location": np.array([[13.0, 13.0]])}
+    tile = np.asarray(video._tile(Clip("title", seen, here, here, imagined), 0, panels=3))
+    assert tile.shape == (video.HEADER + 196, 3 * 196 + 2 * video.GAP, 3)
+    panels = [tile[video.HEADER :, left : left + 196] for left in range(0, 3 * 196, 196 + video.GAP)]
+    assert (panels[0] == 60).all() and (panels[2] == 180).all()
+    assert (panels[1] == 60).mean() > 0.8 and len(of_colour(panels[1], TRUTH)) > 50 < len(of_colour(panels[1], READOUT))
+    assert (tile[: video.HEADER] < 128).any()  # the title
+    assert (tile[video.HEADER :, 196 : 196 + video.GAP] == 255).all()
+
+
+def test_caption__says_how_far_off_the_probe_is() -> None:
+    assert video._caption(placed((3, 4), (0, 0)), 0) == "step 0: O truth  X probe  5.0 px"
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize("name", ["video.avi", "video", "gif"])
+def test_check_writable__names_the_suffixes_there_are(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match=rf"written as \.mp4 or \.gif, got out='.*{name}'"):
+        check_writable(tmp_path / name, 5)
+
+
+@pytest.mark.parametrize("fps", [0, -1, "fast", None])
+def test_check_writable__refuses_a_speed_that_is_none(tmp_path: Path, fps: Any) -> None:
+    with pytest.raises(ValueError, match=rf"fps must be positive, got {fps!r}"):
+        check_writable(tmp_path / "video.mp4", fps)
+
+
+def test_check_writable__refuses_places_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "folder.mp4").mkdir()
+    with pytest.raises(OSError, match=r"file/sub/video\.mp4' cannot be written: '.*file' is not a folder that can"):
+        check_writable(tmp_path / "file" / "sub" / "video.mp4", 5)
+    with pytest.raises(OSError, match=r"folder\.mp4' is a folder: name a file"):
+        check_writable(tmp_path / "folder.mp4", 5)
+    with pytest.raises(OSError, match=r"'/proc' is not a folder that can|cannot write '/proc/video\.gif'"):
+        write_video([[clip()]], columns=1, fps=5, file=Path("/proc/video.gif"))
+
+
+def test_check_writable__says_how_to_get_an_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moviepy.config, "FFMPEG_BINARY", "/nowhere/ffmpeg")
+    message = r"no ffmpeg at '/nowhere/ffmpeg'.*IMAGEIO_FFMPEG_EXE.*imageio-ffmpeg.*out='.*video\.gif'"
+    with pytest.raises(OSError, match=message):
+        write_video([[clip()]], columns=1, fps=5, file=tmp_path / "video.mp4")
+    assert not [*tmp_path.iterdir()]
+    write_video([[clip()]], columns=1, fps=5, file=tmp_path / "video.gif")  # needs none
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".gif"])
+def test_write_video__leaves_no_part_of_a_video_on_a_full_disk(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"video{suffix}"
+    file.write_text("old")
+    with disk_with_room_for(3000), pytest.raises(OSError, match=rf"cannot write .*|could not write .*video{suffix}"):
+        write_video([[clip(8)]], columns=1, fps=5, file=file)
+    assert [*tmp_path.iterdir()] == [file]
+    assert file.read_text() == "old"
+
+
+def test_write_video__notices_an_encoder_that_fails_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from moviepy.video.io.ImageSequenceClip import ImageSequenceClip
+
+    monkeypatch.setattr(ImageSequenceClip, "write_videofile", lambda self, name, **_: Path(name).write_bytes(b"half"))
+    with pytest.raises(OSError, match=r"^ffmpeg could not write '\S*/video\.mp4'; is the disk full\? It says: .*$"):
+        write_video([[clip()]], columns=1, fps=5, file=tmp_path / "video.mp4")
+    assert not [*tmp_path.iterdir()]
