@@ -39,13 +39,13 @@ def main(config: DictConfig) -> dict[str, Any]:
     out = Path(settings["out"])
     _check(settings, out)
     for name, overrides in settings["datasets"].items():
-        collect.main(composed("collect", [*settings["collect"], *overrides, f"out={out / 'data' / name}"]))
+        collect.main(composed("collect", [*settings["collect"], *overrides, _path("out", out / "data" / name)]))
     for name, row in settings["rows"].items():
-        where = [f"data={out / 'data' / row['data']}", f"out={out / name}"]
+        where = [_path("data", out / "data" / row["data"]), _path("out", out / name)]
         train.main(composed("train", [*settings["train"], *row["train"], *where]))
     rows, scenes = [], []
     for name, row in tqdm(settings["rows"].items(), desc="probe and film", unit="model"):
-        content, probe, found = probe_run(plain(composed("probe", [*settings["probe"], f"run={out / name}"])))
+        content, probe, found = probe_run(plain(composed("probe", [*settings["probe"], _path("run", out / name)])))
         rows.append({"name": name, "title": row["title"], "config": read_card(out / name), **content})
         scenes.append(_scene(row["title"], probe, found, settings["film_episodes"]))
     demo_picture([_picture_row(row, scene[0]) for row, scene in zip(rows, scenes, strict=True)], out / "demo.png")
@@ -65,6 +65,11 @@ def main(config: DictConfig) -> dict[str, Any]:
     write_results(out, content)
     sys.stdout.write("\n".join(["", *table(rows), "", *reading(rows), "", *_files(out, content["seconds"])]) + "\n")
     return content
+
+
+def _path(key: str, path: Path) -> str:
+    """An override whose value Hydra takes as it is, whatever signs are in it."""
+    return f"{key}='{path}'"
 
 
 def _check(settings: dict[str, Any], out: Path) -> None:

@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SMALL = {
@@ -32,37 +30,26 @@ def commands() -> list[list[str]]:
     return [shlex.split(line, comments=True) for line in lines if line.startswith("python -m jepa_worlds.")]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    """The working folder in which the README is followed from top to bottom."""
-    return tmp_path_factory.mktemp("readme")
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], cwd=cwd, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.xdist_group("readme")
-def test_commands__run_in_the_order_of_the_readme(folder):
-    found = commands()
+def test_readme__runs_from_top_to_bottom(tmp_path):
+    """The commands in their order, then the snippets, which use what the commands leave."""
+    found, snippets = commands(), blocks("python")
     assert {arguments[2].removeprefix("jepa_worlds.") for arguments in found} >= {"collect", "train", "probe", "record"}
+    assert snippets
     for arguments in found:
         name = arguments[2].removeprefix("jepa_worlds.")
         overridden = {extra.split("=")[0] for extra in SMALL[name]}
         kept = [argument for argument in arguments[1:] if argument.split("=")[0] not in overridden]
-        result = subprocess.run(
-            [sys.executable, *kept, *SMALL[name]], cwd=folder, capture_output=True, text=True, check=False
-        )
+        result = run(*kept, *SMALL[name], cwd=tmp_path)
         assert result.returncode == 0, f"{' '.join(arguments)}\n{result.stderr}"
         for argument in arguments:
             if argument.startswith("out="):
-                assert (folder / argument.removeprefix("out=")).exists(), argument
-
-
-@pytest.mark.xdist_group("readme")
-def test_snippets__run_after_the_commands(folder):
-    found = blocks("python")
-    assert found
-    for snippet in found:
-        result = subprocess.run(
-            [sys.executable, "-c", snippet], cwd=folder, capture_output=True, text=True, check=False
-        )
+                assert (tmp_path / argument.removeprefix("out=")).exists(), argument
+    for snippet in snippets:
+        result = run("-c", snippet, cwd=tmp_path)
         assert result.returncode == 0, f"{snippet}\n{result.stderr}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -21,15 +22,31 @@ from jepa_worlds.video import Clip
 TINY = ["model.latent_dim=16", "batch_size=8", "precision=fp32", "steps=2"]
 
 
-@pytest.fixture(scope="module", params=["jepa", "gru_autoencoder"])
-def run(request: pytest.FixtureRequest, dataset_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("runs") / request.param
-    narrow = ["encoder.width=8", *(["decoder.width=8"] if request.param == "gru_autoencoder" else [])]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "training_curves", lambda run: None)
-        return train.main(
-            composed("train", [f"data={dataset_path}", f"out={out}", f"model={request.param}", *TINY, *narrow])
-        )
+@pytest.fixture(scope="module")
+def trained(dataset_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Train a tiny model of a kind."""
+
+    @functools.cache
+    def run(model: str) -> Path:
+        out = tmp_path_factory.mktemp("runs") / model
+        narrow = ["encoder.width=8", *(["decoder.width=8"] if model == "gru_autoencoder" else [])]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(train, "training_curves", lambda run: None)
+            return train.main(
+                composed("train", [f"data={dataset_path}", f"out={out}", f"model={model}", *TINY, *narrow])
+            )
+
+    return run
+
+
+@pytest.fixture(params=["jepa", "gru_autoencoder"])
+def run(request: pytest.FixtureRequest, trained: Callable[[str], Path]) -> Path:
+    return trained(request.param)
+
+
+@pytest.fixture
+def jepa(trained: Callable[[str], Path]) -> Path:
+    return trained("jepa")
 
 
 @pytest.fixture
@@ -57,8 +74,8 @@ def test_record__writes_a_film_of_held_out_episodes(run: Path, tmp_path: Path) -
     assert [*file.parent.iterdir()] == [file]
 
 
-def test_record__writes_a_gif_if_out_ends_so(run: Path, tmp_path: Path) -> None:
-    file = record.main(composed("record", [f"run={run}", f"out={tmp_path / 'video.gif'}", "episodes=1", "fps=10"]))
+def test_record__writes_a_gif_if_out_ends_so(jepa: Path, tmp_path: Path) -> None:
+    file = record.main(composed("record", [f"run={jepa}", f"out={tmp_path / 'video.gif'}", "episodes=1", "fps=10"]))
     with Image.open(file) as gif:
         assert gif.format == "GIF"
         assert gif.info["duration"] == 100
@@ -90,14 +107,14 @@ def test_record__shows_true_and_probed_places_and_what_the_model_imagines(
             np.testing.assert_allclose(clip.imagined, drawn.numpy(), atol=0.51)
 
 
-def test_record__shows_no_more_episodes_than_there_are(run: Path, filmed: list[Sequence[Sequence[Clip]]]) -> None:
-    record.main(composed("record", [f"run={run}", "out=video.mp4", "episodes=100"]))
+def test_record__shows_no_more_episodes_than_there_are(jepa: Path, filmed: list[Sequence[Sequence[Clip]]]) -> None:
+    record.main(composed("record", [f"run={jepa}", "out=video.mp4", "episodes=100"]))
     assert sum(len(scene) for scene in filmed[0]) == 5
 
 
-def test_record__of_another_dataset(run: Path, filmed: list[Sequence[Sequence[Clip]]], tmp_path: Path) -> None:
+def test_record__of_another_dataset(jepa: Path, filmed: list[Sequence[Sequence[Clip]]], tmp_path: Path) -> None:
     other = collect.main(composed("collect", ["episodes=30", "seed=9", f"out={tmp_path / 'plain'}"]))
-    record.main(composed("record", [f"run={run}", "out=video.mp4", f"data={other}", "episodes=1"]))
+    record.main(composed("record", [f"run={jepa}", "out=video.mp4", f"data={other}", "episodes=1"]))
     frames = filmed[0][0][0].frames
     assert (frames == 0).mean() > 0.5  # black: this one has no noise
 
@@ -115,33 +132,33 @@ def test_record__of_another_dataset(run: Path, filmed: list[Sequence[Sequence[Cl
     ],
 )
 def test_record__refuses_bad_input_before_anything_is_written(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str], message: str
+    jepa: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises((ValueError, OSError), match=message):
-        record.main(composed("record", [f"run={run}", "out=video.mp4", *overrides]))
+        record.main(composed("record", [f"run={jepa}", "out=video.mp4", *overrides]))
     assert not [*tmp_path.iterdir()]
 
 
 def test_record__refuses_an_out_that_cannot_be_written_before_it_probes(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    jepa: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(record, "open_probe", lambda settings: pytest.fail("worked for nothing"))
     (tmp_path / "file").write_text("in the way")
     (tmp_path / "folder.gif").mkdir()
     for out, message in {"file/video.mp4": "not a folder that can be written to", "folder.gif": "is a folder"}.items():
         with pytest.raises(OSError, match=message):
-            record.main(composed("record", [f"run={run}", f"out={tmp_path / out}"]))
+            record.main(composed("record", [f"run={jepa}", f"out={tmp_path / out}"]))
     assert (tmp_path / "file").read_text() == "in the way"
 
 
-def test_record__says_so_if_there_is_no_place_to_show(run: Path, dataset_path: Path, tmp_path: Path) -> None:
+def test_record__says_so_if_there_is_no_place_to_show(jepa: Path, dataset_path: Path, tmp_path: Path) -> None:
     data = Path(shutil.copytree(dataset_path, tmp_path / "data"))
     manifest = json.loads((data / "dataset.json").read_text())
     del manifest["factors"]["location"]
     (data / "dataset.json").write_text(json.dumps(manifest))
     with pytest.raises(ValueError, match=r"there is no position to show: the factors are \['background'\]"):
-        record.main(composed("record", [f"run={run}", f"data={data}", f"out={tmp_path / 'video.mp4'}"]))
+        record.main(composed("record", [f"run={jepa}", f"data={data}", f"out={tmp_path / 'video.mp4'}"]))
     assert not (tmp_path / "video.mp4").exists()
 
 
