@@ -35,8 +35,8 @@ def main(config: DictConfig) -> Path:
         ValueError: bad input, or a loss that is no longer finite.
     """
     started = time.perf_counter()
-    run = Path(config.out)
-    dataset = Dataset(config.data, verify=config.verify)
+    run = Path(str(config.out))
+    dataset = Dataset(str(config.data), verify=config.verify)
     with open_dict(config):
         config.spec = spec(dataset)
     settings = plain(config) | {"dataset_hash": dataset.content_hash}
