@@ -58,10 +58,19 @@ def plain(config: DictConfig) -> Plain:
     Raises:
         ValueError: a mandatory value is missing.
     """
-    missing = sorted(OmegaConf.missing_keys(config))
+    require_all(config)
+    return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
+
+
+def require_all(config: DictConfig) -> None:
+    """Check that every mandatory value of a configuration is given.
+
+    Raises:
+        ValueError: one is missing.
+    """
+    missing = sorted(str(key) for key in config if OmegaConf.is_missing(config, key))
     if missing:
         raise ValueError(f"{' and '.join(f'{key}=…' for key in missing)} must be given; --help shows an example")
-    return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
 
 
 def composed(name: str, overrides: list[str]) -> DictConfig:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, open_dict
 from agents.objectives.core import weighted_sum
 from agents.world_models.core import WorldModel
 from jepa_worlds import evaluation
-from jepa_worlds.app import command, plain
+from jepa_worlds.app import command, plain, require_all
 from jepa_worlds.build import build
 from jepa_worlds.checkpoint import CARD, save
 from jepa_worlds.dataset import Dataset
@@ -35,6 +35,7 @@ def main(config: DictConfig) -> Path:
         ValueError: bad input, or a loss that is no longer finite.
     """
     started = time.perf_counter()
+    require_all(config)
     run = Path(str(config.out))
     dataset = Dataset(str(config.data), verify=config.verify)
     with open_dict(config):
@@ -97,7 +98,7 @@ def _begun(run: Path, settings: dict[str, Any]) -> dict[str, Any]:
     if not run.exists() or (run.is_dir() and not any(run.iterdir())):
         return {}
     before = read_config(run)
-    if not before:
+    if "dataset_hash" not in before:
         raise ValueError(f"out={str(run)!r} exists and is not a training run: choose another folder, or remove it")
     settled = {"precision": before.get("precision")} if settings["precision"] == "auto" else {}
     now = settings | settled

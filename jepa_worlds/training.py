@@ -155,7 +155,7 @@ class Trainer:
         """Write weights, optimiser, random state and step, atomically."""
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         for number, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{number}.{name}": x for name, x in state.items() if x is not None}
+            tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in state.items()}
         tensors["random"] = torch.get_rng_state()
         if self.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)

@@ -113,7 +113,9 @@ def test_reset__refuses_to_begin_with_some_of_the_worlds():
 
 def test_reset__refuses_an_unknown_state_variable():
     for env, place in ((gymnasium.make(DOT), [9, 9]), (vector(), [[9, 9]] * 5)):
-        with pytest.raises(ValueError, match=r"unknown state variable 'place'; this world has \['distractor.time', 'location'\]"):
+        with pytest.raises(
+            ValueError, match=r"unknown state variable 'place'; this world has \['distractor.time', 'location'\]"
+        ):
             env.reset(seed=0, options={"state": {"place": place}})
 
 

@@ -274,7 +274,7 @@ def test_train__refuses_a_folder_of_something_else(
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / content).write_text("run: away")
     before = snapshot(tmp_path / "run")
-    with pytest.raises(ValueError, match=r"choose another folder, or remove it"):
+    with pytest.raises(ValueError, match=r"run' exists and is not a training run: choose another folder, or remove it"):
         run_train("run", "steps=1")
     assert snapshot(tmp_path / "run") == before
 

@@ -243,6 +243,24 @@ def test_fit__goes_on_to_the_same_bits(optimizer: str, windows: dict[str, Window
     assert [row["step"] for row in rows[0] if "train/loss" in row] == [1, 2, 3, 4, 5, 6]
 
 
+def test_fit__sees_the_batches_of_its_steps(windows: dict[str, Windows], tmp_path: Path) -> None:
+    seen: list[Tensor] = []
+    for step in (3, None):
+        made = trainer(save_every=1, seed=5)
+        train_step = made.train_step
+        made.train_step = lambda batch, train_step=train_step: seen.append(batch["actions"]) or train_step(batch)  # type: ignore
+        if step is None:
+            fit(made, windows, tmp_path)
+        else:
+            interrupt_at(made, step)
+            with pytest.raises(Interrupted):
+                fit(made, windows, tmp_path)
+    assert len(seen) == 6
+    for number, actions in enumerate(seen):
+        assert torch.equal(actions, windows["train"].batch(number, 8, seed=5)["actions"])
+    assert not torch.equal(seen[0], seen[1])
+
+
 def test_fit__saves_at_the_last_step_whatever_save_every(windows: dict[str, Windows], tmp_path: Path) -> None:
     made = fit(trainer(steps=3, save_every=100), windows, tmp_path)
     state = load_tensors(tmp_path / STATE)
@@ -330,6 +348,17 @@ def test_fit__stops_at_a_loss_that_is_not_finite(
         fit(made, windows, tmp_path)
     assert made.step == (4 if often else 6)
     assert all(math.isfinite(number) for row in read_metrics(tmp_path) for number in row.values())
+
+
+def test_fit__stops_at_a_loss_that_is_not_finite_though_its_gradient_is(
+    windows: dict[str, Windows], tmp_path: Path
+) -> None:
+    made = trainer()
+    original = made.loss
+    made.loss = lambda batch: {**original(batch), "size": torch.tensor(math.inf)}
+    with pytest.raises(ValueError, match="not finite at step 1 or just before"):
+        fit(made, windows, tmp_path)
+    assert all(parameter.isfinite().all() for parameter in made.model.parameters())
 
 
 def test_fit__keeps_the_last_good_state(windows: dict[str, Windows], tmp_path: Path) -> None:
