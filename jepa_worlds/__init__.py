@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +12,6 @@ if TYPE_CHECKING:
     from agents.world_models.core import WorldModel
 
 __version__ = "0.1.0"
-
-# PyTorch's threads spin while they wait for each other. With another busy process beside them they then wait for whole
-# time slices, and a training step takes several times as long; spinning briefly costs little on an idle machine. Read
-# when PyTorch is first imported.
-os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 
 def _check_siblings() -> None:

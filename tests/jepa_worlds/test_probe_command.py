@@ -122,10 +122,10 @@ def test_probe__marks_true_and_probed_places_in_its_picture(
     drawn: list[tuple[Any, ...]] = []
     monkeypatch.setattr(probe, "per_step_errors", lambda *_: None)
     monkeypatch.setattr(probe, "rollout_frames", lambda *arguments: drawn.append(arguments))
-    probe.main(composed("probe", [f"run={run}", "protocol.test_windows=2"]))
+    probe.main(composed("probe", [f"run={run}"]))  # there are 5 test episodes, of which it shows 3
     [(frames, truth, readout, title, file)] = drawn
     assert title == "tiny: location" and file == run / "probe" / "rollouts_location.png"
-    assert (frames.shape, truth.shape, readout.shape) == ((2, 17, 28, 28, 1), (2, 17, 2), (2, 17, 2))
+    assert (frames.shape, truth.shape, readout.shape) == ((3, 17, 28, 28, 1), (3, 17, 2), (3, 17, 2))
     [test_shard] = [
         dataset_path / shard["name"]
         for shard in json.loads((dataset_path / "dataset.json").read_text())["shards"]
@@ -133,7 +133,7 @@ def test_probe__marks_true_and_probed_places_in_its_picture(
     ]
     episodes = np.load(test_shard / "frames.npy").reshape(-1, 17, 28, 28, 1)
     places = np.load(test_shard / "factors.location.npy").reshape(-1, 17, 2)
-    for episode in range(2):
+    for episode in range(3):
         [number] = [n for n in range(len(episodes)) if np.array_equal(episodes[n], frames[episode])]
         np.testing.assert_array_equal(truth[episode], places[number])
 
@@ -309,6 +309,7 @@ def test_probe__refuses_to_write_over_something_else(
     ("overrides", "message"),
     [
         (["protocol.test_windows=0"], "protocol.test_windows must be an integer of at least 2, got 0"),
+        (["protocol.test_windows=1"], "protocol.test_windows must be an integer of at least 2, got 1"),
         (["protocol.train_windows=all"], "protocol.train_windows must be an integer of at least 2, got 'all'"),
         (["protocol.window=1"], "a window needs at least 2 frames, got 1"),
         (["device=quantum"], "device='quantum' is not available here"),
