@@ -180,6 +180,13 @@ def test_tile__puts_seen_marked_and_imagined_side_by_side() -> None:
     assert (tile[video.HEADER :, 196 : 196 + video.GAP] == 255).all()
 
 
+@pytest.mark.parametrize("side", [(100, 100), (101, 100), (100, 101), (101, 101)])
+def test_grid__has_even_sides_as_encoders_want(side: tuple[int, int]) -> None:
+    image = video._grid([Image.new("RGB", side)], columns=2)
+    assert image.shape[0] % 2 == image.shape[1] % 2 == 0
+    assert 0 <= image.shape[1] - (side[0] + 2 * video.GAP) <= 1
+
+
 def test_caption__says_how_far_off_the_probe_is() -> None:
     assert video._caption(placed((3, 4), (0, 0)), 0) == "step 0: O truth  X probe  5.0 px"
 
