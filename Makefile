@@ -8,7 +8,7 @@ demo: .venv/installed
 	$(BIN)/python -m jepa_worlds.demo $(ARGS)
 
 test: lint
-	$(BIN)/python -m pytest -n auto $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(ARGS)
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

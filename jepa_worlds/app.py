@@ -68,9 +68,17 @@ def require_all(config: DictConfig) -> None:
     Raises:
         ValueError: one is missing.
     """
-    missing = sorted(str(key) for key in config if OmegaConf.is_missing(config, key))
+    missing = sorted(_missing(OmegaConf.to_container(config)))  # unresolved: interpolations may lead nowhere as yet
     if missing:
         raise ValueError(f"{' and '.join(f'{key}=…' for key in missing)} must be given; --help shows an example")
+
+
+def _missing(node: Any, path: str = "") -> Iterator[str]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _missing(value, f"{path}.{key}".lstrip("."))
+    elif node == "???":
+        yield path
 
 
 def composed(name: str, overrides: list[str]) -> DictConfig:

@@ -20,12 +20,9 @@ from jepa_worlds.app import command, composed, plain
 from jepa_worlds.checkpoint import read_card
 from jepa_worlds.figures import DemoRow, demo_picture
 from jepa_worlds.probe import probe_run
-from jepa_worlds.probing import ModelProbe, Probed
 from jepa_worlds.record import clips
 from jepa_worlds.runs import read_config, results, write_config, write_results
-from jepa_worlds.video import check_writable, write_video
-
-FACTOR = "location"
+from jepa_worlds.video import Clip, check_writable, write_video
 
 
 def main(config: DictConfig) -> dict[str, Any]:
@@ -47,8 +44,10 @@ def main(config: DictConfig) -> dict[str, Any]:
     for name, row in tqdm(settings["rows"].items(), desc="probe and film", unit="model"):
         content, probe, found = probe_run(plain(composed("probe", [*settings["probe"], _path("run", out / name)])))
         rows.append({"name": name, "title": row["title"], "config": read_card(out / name), **content})
-        scenes.append(_scene(row["title"], probe, found, settings["film_episodes"]))
-    demo_picture([_picture_row(row, scene[0]) for row, scene in zip(rows, scenes, strict=True)], out / "demo.png")
+        scenes.append(clips(probe, found.rollouts, settings["film_episodes"], row["title"]))
+    factor = settings["factor"]
+    pictured = [_picture_row(row, scene[0], factor) for row, scene in zip(rows, scenes, strict=True)]
+    demo_picture(pictured, out / "demo.png")
     film = [list(scene) for scene in zip(*scenes, strict=True)]  # one episode of every model at a time
     write_video(film, columns=settings["film_columns"], fps=settings["fps"], file=out / "demo.mp4")
     content = results(
@@ -63,7 +62,9 @@ def main(config: DictConfig) -> dict[str, Any]:
     )
     write_config(out, settings)
     write_results(out, content)
-    sys.stdout.write("\n".join(["", *table(rows), "", *reading(rows), "", *_files(out, content["seconds"])]) + "\n")
+    sys.stdout.write(
+        "\n".join(["", *table(rows, factor), "", *reading(rows), "", *_files(out, content["seconds"])]) + "\n"
+    )
     return content
 
 
@@ -83,7 +84,7 @@ def _check(settings: dict[str, Any], out: Path) -> None:
     check_writable(out / "demo.mp4", settings["fps"])
 
 
-def table(rows: Sequence[dict[str, Any]]) -> list[str]:
+def table(rows: Sequence[dict[str, Any]], factor: str) -> list[str]:
     """Scores and floors, a line a model, as a Markdown table."""
     lines = [
         "| model and noise | rollout RMSE, px [95 %] | encoder | untrained | pixels | chance | background R² "
@@ -91,7 +92,7 @@ def table(rows: Sequence[dict[str, Any]]) -> list[str]:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        location, floors, found = row["metrics"][FACTOR], row["floors"][FACTOR], row["diagnostics"]
+        location, floors, found = row["metrics"][factor], row["floors"][factor], row["diagnostics"]
         low, high = location["rollout_rmse_ci95"]
         background = row["metrics"].get("background")
         cells = [
@@ -126,19 +127,15 @@ def reading(rows: Sequence[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _scene(title: str, probe: ModelProbe, found: Probed, count: int) -> list[Any]:
-    return clips(probe, found.rollouts, count, title)
-
-
-def _picture_row(row: dict[str, Any], clip: Any) -> DemoRow:
+def _picture_row(row: dict[str, Any], clip: Clip, factor: str) -> DemoRow:
     return DemoRow(
         title=row["title"],
         frames=clip.frames,
-        truth=clip.truth[FACTOR],
-        readout=clip.readout[FACTOR],
-        rmse=row["metrics"][FACTOR]["rollout_rmse"],
-        interval=row["metrics"][FACTOR]["rollout_rmse_ci95"],
-        floors={name: row["floors"][FACTOR][name] for name in ("chance", "pixels", "untrained")},
+        truth=clip.truth[factor],
+        readout=clip.readout[factor],
+        rmse=row["metrics"][factor]["rollout_rmse"],
+        interval=row["metrics"][factor]["rollout_rmse_ci95"],
+        floors={name: row["floors"][factor][name] for name in ("chance", "pixels", "untrained")},
     )
 
 

@@ -117,8 +117,11 @@ def features(model: WorldModel, windows: Windows, limit: int, desc: str | None =
     return Features(torch.cat(latents), torch.cat(rollouts), torch.cat(pixels), joined, chosen)
 
 
-def score(probe: Probe, splits: BySplit, factors: BySplit) -> Score:
-    """Fit a probe on train, choose on validation, score on test. {split: [N, T, D]}, {split: [N, T, F]}."""
+def score(probe: Probe, splits: BySplit, factors: BySplit, episodes: NDArray[np.int64] | None = None) -> Score:
+    """Fit a probe on train, choose on validation, score on test. {split: [N, T, D]}, {split: [N, T, F]}.
+
+    ``episodes`` [N] says which episode each test window is from; None if each is from one of its own.
+    """
     samples = {s: Samples(splits[s].flatten(0, 1), factors[s].flatten(0, 1)) for s in ("train", "validation")}
     probe.fit(samples["train"], samples["validation"])
     truth = factors["test"]
@@ -126,7 +129,7 @@ def score(probe: Probe, splits: BySplit, factors: BySplit) -> Score:
     per_step = [float(rmse(predictions[:, t], truth[:, t])) for t in range(truth.shape[1])]
     return Score(
         float(rmse(predictions, truth)),
-        interval(predictions, truth),
+        interval(predictions, truth, episodes),
         per_step,
         float(r2(predictions, truth)),
         predictions,
@@ -154,11 +157,13 @@ def quick_probe(model: WorldModel, train: Windows, held_out: Windows) -> dict[st
     return found
 
 
-def interval(predictions: Tensor, truth: Tensor) -> tuple[float, float]:
-    """95 % bootstrap interval of the RMSE, resampling episodes: [N, T, F], [N, T, F]."""
+def interval(predictions: Tensor, truth: Tensor, episodes: NDArray[np.int64] | None = None) -> tuple[float, float]:
+    """95 % bootstrap interval of the RMSE, resampling whole episodes: [N, T, F], [N, T, F], [N]."""
     errors = (predictions - truth).square().sum(dim=-1).mean(dim=1).numpy()  # [N]
-    drawn = np.random.default_rng(0).integers(len(errors), size=(RESAMPLES, len(errors)))
-    low, high = np.sqrt(np.percentile(errors[drawn].mean(axis=1), [2.5, 97.5]))
+    _, group = np.unique(np.arange(len(errors)) if episodes is None else episodes, return_inverse=True)
+    windows, total = np.bincount(group), np.bincount(group, weights=errors)  # of each episode
+    drawn = np.random.default_rng(0).integers(len(total), size=(RESAMPLES, len(total)))
+    low, high = np.sqrt(np.percentile(total[drawn].sum(axis=1) / windows[drawn].sum(axis=1), [2.5, 97.5]))
     return float(low), float(high)
 
 

@@ -109,7 +109,8 @@ class ModelProbe:
         """The score of a new probe on ``rollouts`` or ``latents``."""
         features = features or self.features
         probe: Probe = build(self.readout)
-        return evaluation.score(probe, {split: getattr(features[split], view) for split in SPLITS}, factors)
+        episodes = self.windows["test"].episode[features["test"].windows]
+        return evaluation.score(probe, {split: getattr(features[split], view) for split in SPLITS}, factors, episodes)
 
     def frames(self, split: Split, count: int) -> NDArray[np.uint8]:
         """The frames of the first windows of `features`: [count, T, H, W, C]."""

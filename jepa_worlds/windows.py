@@ -16,7 +16,7 @@ class Windows:
     """All windows of T frames in a split: every episode at every offset.
 
     A batch holds ``frames`` uint8 [B, T, C, H, W] (channels last in memory), ``actions`` [B, T−1, ...] and
-    ``factors.<name>`` [B, T, ...].
+    ``factors.<name>`` [B, T, ...]. ``episode`` says which episode of the split each window is from.
 
     Args:
         dataset: where they come from.
@@ -47,7 +47,7 @@ class Windows:
         shards = dataset.shards(split)
         self.length, self.device = length, torch.device(device)
         self._frames: list[NDArray[np.uint8]] = [shard.columns["frames"] for shard in shards]
-        self._shard, self._frame, self._step = _starts(shards, length, stride)
+        self._shard, self._frame, self._step, self.episode = _starts(shards, length, stride)
         if not len(self._shard):
             longest = max(int(shard.lengths.max()) for shard in shards) + 1
             raise ValueError(
@@ -110,13 +110,16 @@ class Windows:
 
 def _starts(
     shards: list[Shard], length: int, stride: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Shard, row of the first frame and row of the first action of every window."""
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Shard, row of the first frame, row of the first action and episode (in the split) of every window."""
     found: list[NDArray[np.int64]] = []
+    episodes = 0
     for number, shard in enumerate(shards):
         count = np.maximum((shard.lengths + 1 - length) // stride + 1, 0)  # windows of each episode
         offset = (np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)) * stride
         columns = [np.repeat(first, count) + offset for first in (shard.first_frame, shard.first_step)]
-        found.append(np.stack([np.full(len(offset), number), *columns]))
-    shard_of, frame, step = np.concatenate(found, axis=1)
-    return shard_of, frame, step
+        episode = np.repeat(np.arange(len(count)), count) + episodes
+        found.append(np.stack([np.full(len(offset), number), *columns, episode]))
+        episodes += len(count)
+    shard_of, frame, step, episode = np.concatenate(found, axis=1)
+    return shard_of, frame, step, episode

@@ -119,6 +119,16 @@ def test_interval__covers_the_error_of_the_population_as_often_as_it_says() -> N
     assert 0.89 <= covered / 200 <= 0.985
 
 
+def test_interval__resamples_whole_episodes() -> None:
+    errors = torch.randn(40, 5, 2, generator=torch.Generator().manual_seed(0))
+    alone = interval(errors, torch.zeros_like(errors))
+    fourfold = errors.repeat_interleave(4, dim=0)  # four windows of each episode, with the same error
+    episodes = np.repeat(np.arange(40), 4)
+    assert interval(fourfold, torch.zeros_like(fourfold), episodes) == pytest.approx(alone, rel=1e-6)
+    low, high = interval(fourfold, torch.zeros_like(fourfold))
+    assert high - low < 0.7 * (alone[1] - alone[0])
+
+
 def test_interval__narrows_with_more_episodes_and_is_the_same_every_time() -> None:
     errors = torch.randn(400, 5, 2, generator=torch.Generator().manual_seed(0))
     few, many = (interval(errors[:n], torch.zeros_like(errors[:n])) for n in (25, 400))

@@ -47,6 +47,12 @@ def assert_equal(a, b):
         assert torch.equal(a[name], b[name]), name
 
 
+def test_windows__tell_which_episode_they_are_from(races):
+    lengths = [steps for shard in races.shards("train") for steps in shard.lengths]
+    expected = [episode for episode, steps in enumerate(lengths) for _ in range(0, steps + 2 - 2, 2)]
+    assert Windows(races, "train", 2, stride=2).episode.tolist() == expected
+
+
 def test_windows__are_batches_of_frames_actions_and_factors(dataset):
     batch = Windows(dataset, "train", 4).batch(0, 7, seed=0)
     assert batch.keys() == COLUMNS
