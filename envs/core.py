@@ -29,12 +29,14 @@ class World(ABC):
         action_space: of a single world.
         factor_space: names, shapes and bounds of the ground-truth variables of the scene.
         render_fps: frames per second at which a video of this world looks right.
+        backdrop: the colour [C] of what is behind the scene, seen where it covers nothing.
     """
 
     frame_shape: tuple[int, int, int]
     action_space: spaces.Space
     factor_space: spaces.Dict
     render_fps: int = 10
+    backdrop: tuple[int, ...] = (0,)
 
     @abstractmethod
     def initial(self, key: Key) -> State:
@@ -51,6 +53,16 @@ class World(ABC):
     @abstractmethod
     def factors(self, state: State) -> Factors:
         """The ground-truth variables: {name: [n, *factor_space[name].shape]}, float32."""
+
+    def coverage(self, state: State) -> NDArray[np.float32]:
+        """How much of each pixel the scene covers (the agent, goals, walls): [n, H, W, 1], from 0 to 1.
+
+        A frame is coverage·scene + (1 − coverage)·backdrop.
+
+        Raises:
+            ValueError: this world does not know its scene from its backdrop.
+        """
+        raise ValueError(f"{type(self).__name__} does not tell what its scene covers: choose blend=add or blend=over")
 
     def reward(self, state: State, action: NDArray, next_state: State) -> NDArray[np.float64]:
         """Reward of a step: [n]. Zero unless a world says otherwise: the data are reward-free."""

@@ -23,10 +23,7 @@ def build_world(
 ) -> DistractedWorld:
     """The world ``"module:Class"`` built with ``kwargs``, and the distractors added to it."""
     module, name = world.split(":")
-    distractors = (distractor,) if isinstance(distractor, Distractor) else distractor
-    if not isinstance(distractors, Sequence) or not all(isinstance(item, Distractor) for item in distractors):
-        raise ValueError(f"distractor must be an envs.distractors.core.Distractor or several, got {distractor!r}")
-    return DistractedWorld(getattr(importlib.import_module(module), name)(**kwargs), distractors, held_out)
+    return DistractedWorld(getattr(importlib.import_module(module), name)(**kwargs), distractor, held_out)
 
 
 class WorldEnv(gymnasium.Env[NDArray[np.uint8], Any]):

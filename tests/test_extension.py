@@ -31,7 +31,7 @@ NEW = {
         '''Nothing but grey.'''
         import dataclasses
         import numpy as np
-        from envs.distractors.core import Source
+        from envs.distractors.background import Source
 
         @dataclasses.dataclass(frozen=True)
         class Grey(Source):
@@ -41,7 +41,7 @@ NEW = {
                 return np.full((len(key), *frame_shape), self.value, np.uint8)
     """,
     "configs/distractor/grey.yaml": """
-        _target_: envs.distractors.core.Distractor
+        _target_: envs.distractors.background.Background
         source: {_target_: envs.distractors.grey.Grey, value: 100}
         level: 1.0
     """,

@@ -1,149 +1,197 @@
-"""A distractor = source × dynamics × level, and the world that one or more of them are added to."""
+"""What distractors are, and the world that they are added to."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from gymnasium import spaces
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from envs import random
 from envs.core import Factors, State, World
 from envs.random import Key
 
-Dynamics = Literal["static", "dynamic", "drifting"]
+FrameShape = tuple[int, int, int]  # (H, W, C)
+Dynamics = Literal["static", "dynamic", "drifting", "playing"]
 BACKGROUND_SIZE = 8  # numbers in the factor `background`
 
 
-class Source(ABC):
-    """Where the pixels of a background come from."""
-
-    @abstractmethod
-    def sample(self, key: Key, frame_shape: tuple[int, int, int], held_out: bool) -> NDArray[np.uint8]:
-        """Independent backgrounds, one for every key: [n] -> [n, H, W, C].
-
-        ``held_out`` asks for pictures that are never shown otherwise, if the source is made of a limited number.
-        """
-
-
 @dataclass(frozen=True)
-class Distractor:
-    """A background process: pixels from a source, and what becomes of them from step to step.
+class Picture:
+    """Frames on their way from the world to the agent.
 
     Attributes:
-        source: where the pixels come from.
-        dynamics: ``static``: one background an episode (the paper's fixed noise); ``dynamic``: a new one every step
-            (changing noise); ``drifting``: one an episode, its columns rolled by int(t·speed) at step t.
-        level: brightness in units of the brightest value that a frame can have, 255 (the peak of MovingDot's dot).
-        speed: of a drifting background, in px a step; may be negative or a fraction.
-
-    Raises:
-        ValueError: not a source; unknown dynamics; a level that is negative or not finite; a speed that is not finite.
+        frame: float32 [n, H, W, C], from 0 to 255.
+        coverage: float32 [n, H, W, 1], how much of each pixel the scene covers; None unless a distractor asks for it.
+        backdrop: what is seen where the scene covers nothing; broadcasts against ``frame``.
+        dimmed: how many times the frame has been darkened to make room for what was added to it.
     """
 
-    source: Source
-    dynamics: Dynamics = "static"
-    level: float = 1.0
-    speed: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.source, Source):
-            raise ValueError(f"source must be an envs.distractors.core.Source, got {self.source!r}")
-        if self.dynamics not in get_args(Dynamics):
-            raise ValueError(f"dynamics must be one of {get_args(Dynamics)}, got {self.dynamics!r}")
-        if not (np.isfinite(self.level) and self.level >= 0):
-            raise ValueError(f"level must be finite and at least 0, got {self.level!r}")
-        if not np.isfinite(self.speed):
-            raise ValueError(f"speed must be finite, got {self.speed!r}")
-
-    def initial(self, key: Key, frame_shape: tuple[int, int, int], held_out: bool) -> State:
-        """The backgrounds with which episodes begin."""
-        return {"key": key, "image": self.source.sample(key, frame_shape, held_out)}
-
-    def advance(self, state: State, time: NDArray[np.int64], held_out: bool) -> State:
-        """The backgrounds at step ``time`` [n], from those one step earlier."""
-        image = state["image"]
-        if self.dynamics == "dynamic":
-            image = self.source.sample(random.fold_in(state["key"], time), image.shape[1:], held_out)
-        elif self.dynamics == "drifting":
-            shift = (np.trunc(time * self.speed) - np.trunc((time - 1) * self.speed)).astype(np.int64)  # [n], px
-            image = image.copy()
-            for columns in np.unique(shift):  # one value, or two at a fractional speed
-                image[shift == columns] = np.roll(image[shift == columns], columns, axis=2)
-        return {"key": state["key"], "image": image}
+    frame: NDArray[np.float32]
+    coverage: NDArray[np.float32] | None = None
+    backdrop: NDArray[np.float32] = field(default_factory=lambda: np.zeros(1, np.float32))
+    dimmed: float = 1.0
 
 
-class DistractedWorld(World):
-    """A world with distractors added to its frames.
+class Distractor(ABC):
+    """Something that changes what is seen of a world, and nothing of what happens in it.
 
-    A frame is (frame + Σ_i level_i·N_i) / (1 + Σ_i level_i): the paper's additive noise, scaled so that nothing
-    saturates and the ratio of signal to noise stays what the levels say. With no distractors the frames are unchanged.
+    Batch first and pure, as `envs.core.World` is: its state is arrays whose first axis is the world, and all randomness
+    comes from keys.
+
+    Attributes:
+        needs_coverage: whether `apply` reads ``picture.coverage``.
+    """
+
+    needs_coverage: bool = False
+
+    @abstractmethod
+    def initial(self, key: Key, frame_shape: FrameShape, held_out: bool) -> State:
+        """The states in which episodes begin.
+
+        ``held_out`` asks for pictures that are never shown otherwise, if there is a limited number of them.
+        """
+
+    @abstractmethod
+    def advance(self, state: State, time: NDArray[np.int64], frame_shape: FrameShape, held_out: bool) -> State:
+        """The states at step ``time`` [n], from those one step earlier."""
+
+    @abstractmethod
+    def apply(self, picture: Picture, state: State) -> Picture:
+        """What is seen of a picture. May write into ``picture.frame``, which is its own."""
+
+    def background(self, state: State) -> tuple[float, NDArray[np.uint8]] | None:
+        """Its level and its picture [n, H, W, C], if it is one that is seen behind or over the world."""
+        return None
+
+    def factor_space(self, frame_shape: FrameShape) -> dict[str, spaces.Box]:
+        """Names, shapes and bounds of its own ground-truth variables."""
+        return {}
+
+    def factors(self, state: State) -> Factors:
+        """Its ground-truth variables: {name: [n, ...]}, float32."""
+        return {}
+
+
+class Layers:
+    """Several distractors, one after the other, over frames of one shape.
 
     Adds the factor ``background`` [8]: a fixed random projection (signs, Achlioptas 2003) of the backgrounds, each
     weighted by its level, so that a probe can measure how much of the background a latent holds; it has variance 1 if
-    the pixels are independent and uniform. It is 0 where there is no distractor.
+    the pixels are independent and uniform. It is 0 where there is no background.
+
+    Raises:
+        ValueError: what is not a distractor, or two that have a factor of the same name.
     """
 
-    def __init__(self, world: World, distractors: Sequence[Distractor], held_out: bool = False) -> None:
-        self.world, self.distractors, self.held_out = world, tuple(distractors), held_out
-        self.frame_shape, self.action_space = world.frame_shape, world.action_space
-        self.render_fps = world.render_fps
-        pixels = int(np.prod(self.frame_shape))
+    def __init__(
+        self, distractors: Distractor | Sequence[Distractor], frame_shape: FrameShape, held_out: bool = False
+    ) -> None:
+        layers = (distractors,) if isinstance(distractors, Distractor) else distractors
+        if not isinstance(layers, Sequence) or not all(isinstance(item, Distractor) for item in layers):
+            raise ValueError(f"distractor must be an envs.distractors.core.Distractor or several, got {distractors!r}")
+        self.distractors, self.frame_shape, self.held_out = tuple(layers), frame_shape, held_out
+        pixels = int(np.prod(frame_shape))
         # Signs make the projection a sum of integers, exact in floating point: it cannot depend on the batch.
         dtype = np.float32 if pixels * 255 < 2**24 else np.float64
         self.signs = np.random.default_rng(0).choice([-1.0, 1.0], (BACKGROUND_SIZE, pixels)).astype(dtype)
         self.grey = 127.5 * self.signs.sum(axis=1, dtype=np.float64)  # the projection of a uniformly grey background
-        self.level = sum(distractor.level for distractor in self.distractors)
         bound = np.float32(np.sqrt(12 * pixels))
-        background = spaces.Box(-bound, bound, (BACKGROUND_SIZE,), np.float32)
-        self.factor_space = spaces.Dict({**world.factor_space.spaces, "background": background})
+        self.factor_space: dict[str, spaces.Box] = {
+            "background": spaces.Box(-bound, bound, (BACKGROUND_SIZE,), np.float32)
+        }
+        for distractor in self.distractors:
+            new = distractor.factor_space(frame_shape)
+            if self.factor_space.keys() & new.keys():
+                raise ValueError(f"two distractors have factors named {sorted(self.factor_space.keys() & new.keys())}")
+            self.factor_space |= new
+
+    @property
+    def need_coverage(self) -> bool:
+        """Whether one of them has to know what the scene covers."""
+        return any(distractor.needs_coverage for distractor in self.distractors)
 
     def initial(self, key: Key) -> State:
-        state = self.world.initial(key)
+        """The states of all, under names that begin with ``distractor.``; ``key`` is that of the world's episode."""
+        state: State = {"distractor.time": np.zeros(len(key), np.int64)}
         for i, distractor in enumerate(self.distractors):
             layer = distractor.initial(random.fold_in(key, 1000 + i), self.frame_shape, self.held_out)
             state |= {f"distractor.{i}.{name}": array for name, array in layer.items()}
-        return {**state, "distractor.time": np.zeros(len(key), np.int64)}
+        return state
 
-    def transition(self, state: State, action: NDArray) -> State:
+    def advance(self, state: State) -> State:
+        """The states of all one step later."""
         time = state["distractor.time"] + 1
-        moved = {**state, **self.world.transition(state, action), "distractor.time": time}
+        moved: State = {"distractor.time": time}
         for i, distractor in enumerate(self.distractors):
-            layer = distractor.advance(self._layer(state, i), time, self.held_out)
+            layer = distractor.advance(self._layer(state, i), time, self.frame_shape, self.held_out)
             moved |= {f"distractor.{i}.{name}": array for name, array in layer.items()}
         return moved
 
-    def render(self, state: State) -> NDArray[np.uint8]:
-        frame = self.world.render(state)
+    def apply(
+        self, frame: NDArray[np.uint8], coverage: NDArray[np.float32] | None, backdrop: ArrayLike, state: State
+    ) -> NDArray[np.uint8]:
+        """What is seen: [n, H, W, C], [n, H, W, 1] -> [n, H, W, C]. Without distractors the frames are unchanged."""
         if not self.distractors:
             return frame
-        scale = np.float32(1 / (1 + self.level))
-        blend = frame * scale
+        picture = Picture(frame.astype(np.float32), coverage, np.asarray(backdrop, np.float32))
         for i, distractor in enumerate(self.distractors):
-            blend += state[f"distractor.{i}.image"] * (scale * np.float32(distractor.level))
-        blend += np.float32(0.5)
-        return blend.astype(np.uint8)
+            picture = distractor.apply(picture, self._layer(state, i))
+        return (picture.frame + np.float32(0.5)).astype(np.uint8)
 
     def factors(self, state: State) -> Factors:
-        background = np.zeros((len(state["distractor.time"]), BACKGROUND_SIZE))
+        """The factors of all: {name: [n, ...]}."""
+        n = len(state["distractor.time"])
+        projected, total = np.zeros((n, BACKGROUND_SIZE)), 0.0
+        own: Factors = {}
         for i, distractor in enumerate(self.distractors):
-            image = state[f"distractor.{i}.image"]
-            pixels = image.reshape(len(image), -1, 1).astype(self.signs.dtype)  # [n, H·W·C, 1]
+            layer = self._layer(state, i)
+            own |= distractor.factors(layer)
+            if (background := distractor.background(layer)) is None:
+                continue
+            level, image = background
+            total += level
+            pixels = image.reshape(n, -1, 1).astype(self.signs.dtype)  # [n, H·W·C, 1]
             # One small product a world: a single large one would wait for BLAS threads, for long on a busy machine.
-            background += ((self.signs @ pixels)[..., 0] - self.grey) * (distractor.level / max(self.level, 1e-12))
-        background *= np.sqrt(12 / self.signs.shape[1]) / 255
-        return {**self.world.factors(state), "background": background.astype(np.float32)}
+            projected += ((self.signs @ pixels)[..., 0] - self.grey) * level
+        projected *= np.sqrt(12 / self.signs.shape[1]) / 255 / max(total, 1e-12)
+        return {"background": projected.astype(np.float32), **own}
+
+    @staticmethod
+    def _layer(state: State, i: int) -> State:
+        prefix = f"distractor.{i}."
+        return {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}
+
+
+class DistractedWorld(World):
+    """A world seen through distractors. With none it looks as it does by itself."""
+
+    def __init__(self, world: World, distractors: Distractor | Sequence[Distractor], held_out: bool = False) -> None:
+        self.world = world
+        self.frame_shape, self.action_space = world.frame_shape, world.action_space
+        self.render_fps, self.backdrop = world.render_fps, world.backdrop
+        self.layers = Layers(distractors, self.frame_shape, held_out)
+        self.factor_space = spaces.Dict({**world.factor_space.spaces, **self.layers.factor_space})
+
+    def initial(self, key: Key) -> State:
+        return {**self.world.initial(key), **self.layers.initial(key)}
+
+    def transition(self, state: State, action: NDArray) -> State:
+        return {**state, **self.world.transition(state, action), **self.layers.advance(state)}
+
+    def render(self, state: State) -> NDArray[np.uint8]:
+        coverage = self.world.coverage(state) if self.layers.need_coverage else None
+        return self.layers.apply(self.world.render(state), coverage, self.backdrop, state)
+
+    def factors(self, state: State) -> Factors:
+        return {**self.world.factors(state), **self.layers.factors(state)}
 
     def reward(self, state: State, action: NDArray, next_state: State) -> NDArray[np.float64]:
         return self.world.reward(state, action, next_state)
 
     def terminated(self, state: State) -> NDArray[np.bool_]:
         return self.world.terminated(state)
-
-    @staticmethod
-    def _layer(state: State, i: int) -> dict[str, Any]:
-        return {name: state[f"distractor.{i}.{name}"] for name in ("key", "image")}

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs import random
-from envs.distractors.core import Source
+from envs.distractors.background import Source
 from envs.random import Key
 
 

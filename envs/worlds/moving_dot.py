@@ -79,6 +79,9 @@ class MovingDot(World):
         image += 0.5
         return image.astype(np.uint8)[..., None]
 
+    def coverage(self, state: State) -> NDArray[np.float32]:
+        return self.dots.draw(state["location"], peak=1)[..., None]
+
     def factors(self, state: State) -> Factors:
         return {"location": state["location"]}
 

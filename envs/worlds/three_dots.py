@@ -67,13 +67,20 @@ class ThreeDots(World):
 
     def render(self, state: State) -> NDArray[np.uint8]:
         peak = 255 if self.layout == "channels" else 85
-        images = np.stack([self.dots.draw(state[dot], peak) for dot in DOTS], axis=-1)  # [n, size, size, dot]
+        images = self._images(state, peak)
         if self.layout == "summed":
             images = images.sum(axis=-1, keepdims=True)
         return (images + 0.5).astype(np.uint8)
 
+    def coverage(self, state: State) -> NDArray[np.float32]:
+        return self._images(state, peak=1).max(axis=-1, keepdims=True)
+
     def factors(self, state: State) -> Factors:
         return {f"location.{dot}": state[dot] for dot in DOTS}
+
+    def _images(self, state: State, peak: float) -> NDArray[np.float32]:
+        """A picture of each dot: [n, size, size, dot]."""
+        return np.stack([self.dots.draw(state[dot], peak) for dot in DOTS], axis=-1)
 
 
 register("ThreeDots-v0", ThreeDots, max_episode_steps=16)

@@ -11,14 +11,14 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 import envs  # noqa: F401 (registers the worlds)
 from envs import random
 from envs.core import World
-from envs.distractors.core import Distractor
+from envs.distractors.background import Background
 from envs.distractors.photographs import Photographs
 from envs.distractors.uniform import UniformNoise
 from envs.faces import WorldVectorEnv
 from envs.registry import register
 
 DOT, DOTS, RACE = "jepa_worlds/MovingDot-v0", "jepa_worlds/ThreeDots-v0", "jepa_worlds/TestRace-v0"
-STACK = (Distractor(UniformNoise(), "dynamic"), Distractor(Photographs(), "drifting", level=0.5, speed=0.7))
+STACK = (Background(UniformNoise(), "dynamic"), Background(Photographs(), "drifting", level=0.5, speed=0.7))
 
 
 class Race(World):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import envs  # noqa: F401 (registers the worlds)
-from envs.distractors.core import Distractor
+from envs.distractors.background import Background
 from envs.distractors.uniform import UniformNoise
 from envs.faces import WorldEnv, WorldVectorEnv
 
@@ -40,7 +40,7 @@ def test_make__refuses_an_unknown_render_mode(make, recwarn):
 
 
 @pytest.mark.parametrize("make", [gymnasium.make, vector])
-@pytest.mark.parametrize("bad", ["noise", UniformNoise(), 3, None, (Distractor(UniformNoise()), "noise")], ids=repr)
+@pytest.mark.parametrize("bad", ["noise", UniformNoise(), 3, None, (Background(UniformNoise()), "noise")], ids=repr)
 def test_make__refuses_what_is_no_distractor(make, bad):
     with pytest.raises(ValueError, match=r"distractor must be an envs\.distractors\.core\.Distractor or several, got"):
         make(DOT, distractor=bad)

@@ -15,13 +15,13 @@ from gymnasium.utils.env_checker import check_env
 
 import envs
 from envs.core import World
-from envs.distractors.core import Distractor
+from envs.distractors.background import Background
 from envs.distractors.uniform import UniformNoise
 from envs.faces import WorldEnv, WorldVectorEnv
 from envs.registry import NAMESPACE, register
 
 IDS = sorted(name for name in gymnasium.registry if name.startswith(f"{NAMESPACE}/"))
-DISTRACTOR = Distractor(UniformNoise(), "dynamic")
+DISTRACTOR = Background(UniformNoise(), "dynamic")
 
 each = pytest.mark.parametrize("name", IDS)
 with_and_without = pytest.mark.parametrize("distractor", [(), DISTRACTOR], ids=["clean", "distracted"])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agents.behaviours.random_walk import RandomWalk
-from envs.distractors.core import Distractor
+from envs.distractors.background import Background
 from envs.distractors.uniform import UniformNoise
 from jepa_worlds.build import build
 
@@ -46,8 +46,8 @@ def test_build__gives_an_instance_of_the_class():
 
 def test_build__builds_what_is_nested_first():
     source = {"_target_": "envs.distractors.uniform.UniformNoise"}
-    config = {"_target_": "envs.distractors.core.Distractor", "source": source, "level": 0.5}
-    assert build(config) == Distractor(UniformNoise(), level=0.5)
+    config = {"_target_": "envs.distractors.background.Background", "source": source, "level": 0.5}
+    assert build(config) == Background(UniformNoise(), level=0.5)
     assert source == {"_target_": "envs.distractors.uniform.UniformNoise"}, "the configuration must be left alone"
 
 
@@ -65,8 +65,8 @@ def test_build__gives_extra_arguments_to_the_outermost_only():
 def test_build__says_which_arguments_a_class_takes():
     with pytest.raises(ValueError, match=r"RandomWalk: got an unexpected keyword argument 'kapa'; it takes \(kappa"):
         build({"_target_": "agents.behaviours.random_walk.RandomWalk", "kapa": 1})
-    with pytest.raises(ValueError, match=r"Distractor: missing a required argument: 'source'; it takes"):
-        build({"_target_": "envs.distractors.core.Distractor"})
+    with pytest.raises(ValueError, match=r"Background: missing a required argument: 'source'; it takes"):
+        build({"_target_": "envs.distractors.background.Background"})
 
 
 def test_build__says_which_arguments_were_of_the_wrong_type():

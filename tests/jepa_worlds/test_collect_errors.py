@@ -30,7 +30,7 @@ def test_collect__does_not_touch_a_finished_dataset(tmp_path, collect_to):
     [
         (["seed=1"], r"with seed=0 \(now 1\): choose another folder, or remove it"),
         (["env.size=32", "env.sigma=1.0"], r"with env\.size=28 \(now 32\), env\.sigma=1\.3 \(now 1\.0\): choose"),
-        (["distractor=uniform"], r"with distractor\._target_=None \(now 'envs\.distractors\.core\.Distractor'\)"),
+        (["distractor=uniform"], r"with distractor\._target_=None \(now 'envs\.distractors\.background\.Background'\)"),
         (["behaviour.kappa=1.5"], r"with behaviour\.kappa=0\.2 \(now 1\.5\): choose"),
         (["validation=0.2"], r"with splits\.train=\[0, 16\] \(now \[0, 14\]\)"),
         (["episode_length=6"], r"with episode_length=5 \(now 6\): choose"),
@@ -127,7 +127,7 @@ def test_collect__says_where_it_cannot_write(contents, tmp_path, collect_to):
         (["behaviour._target_=envs.distractors.uniform.UniformNoise", "~behaviour.kappa"], "got UniformNoise"),
         (["behaviour.kappa=-1"], "kappa must be finite and at least 0, got -1"),
         (["distractor=uniform", "distractor.dynamics=wild"], "dynamics must be one of .*, got 'wild'"),
-        (["distractor=uniform", "distractor.level=loud"], "Distractor: .* got .*'level': 'loud'"),
+        (["distractor=uniform", "distractor.level=loud"], "Background: .* got .*'level': 'loud'"),
         (["distractor=photographs", "distractor.source.path=/nowhere"], "'/nowhere' is not a folder of pictures"),
         (["out=null"], "out must be the folder that the dataset goes to, got None"),
     ],

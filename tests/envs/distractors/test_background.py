@@ -9,7 +9,8 @@ from gymnasium import spaces
 
 import envs  # noqa: F401 (registers the worlds)
 from envs.core import World
-from envs.distractors.core import DistractedWorld, Distractor, Source
+from envs.distractors.background import Background, Source
+from envs.distractors.core import DistractedWorld
 from envs.distractors.photographs import Photographs
 from envs.distractors.uniform import UniformNoise
 from envs.worlds.moving_dot import MovingDot
@@ -70,7 +71,7 @@ def test_frame__is_the_papers_sum_scaled_by_the_levels(levels, layout, keys):
     # frame/255·(1 + Σ level) = dot/peak + Σ level·N. Rounding: half a count of the frame, and half a count of the
     # dot's image before it is scaled.
     inner = MovingDot() if layout == "moving" else ThreeDots()
-    world = DistractedWorld(inner, [Distractor(UniformNoise(), "dynamic", level) for level in levels])
+    world = DistractedWorld(inner, [Background(UniformNoise(), "dynamic", level) for level in levels])
     state = run(world, keys(60), 2, action=np.ones((60, 2), np.float32))[-1]
     total = sum(levels)
     row, column = np.mgrid[:28, :28]
@@ -89,7 +90,7 @@ def _layers(state, count):
 @pytest.mark.parametrize("level", [0.5, 1.0, 3.0, 5.0])
 def test_frame__uses_the_whole_range_and_never_saturates(level):
     def peak_and_ground(grey):
-        world = DistractedWorld(MovingDot(), [Distractor(Flat(grey), level=level)])
+        world = DistractedWorld(MovingDot(), [Background(Flat(grey), level=level)])
         state = world.initial(np.zeros(1, np.uint64)) | {"location": np.array([[10, 20]], np.float32)}
         frame = world.render(state)[0, :, :, 0]
         return int(frame[20, 10]), int(frame[0, 27])
@@ -102,7 +103,7 @@ def test_frame__uses_the_whole_range_and_never_saturates(level):
 
 
 @pytest.mark.parametrize(
-    "distractors", [(), (Distractor(UniformNoise(), "dynamic", level=0),)], ids=["none", "level 0"]
+    "distractors", [(), (Background(UniformNoise(), "dynamic", level=0),)], ids=["none", "level 0"]
 )
 def test_frame__without_noise_is_the_worlds_own(distractors, keys):
     world = DistractedWorld(MovingDot(), distractors)
@@ -113,7 +114,7 @@ def test_frame__without_noise_is_the_worlds_own(distractors, keys):
 def test_distractor__leaves_the_world_behind_it_alone(keys):
     action = np.full((30, 2), 0.7, np.float32)
     plain = run(ThreeDots(), keys(30), 10, action)
-    noisy = DistractedWorld(ThreeDots(), [Distractor(UniformNoise(), dynamics) for dynamics in DYNAMICS])
+    noisy = DistractedWorld(ThreeDots(), [Background(UniformNoise(), dynamics) for dynamics in DYNAMICS])
     for a, b in zip(plain, run(noisy, keys(30), 10, action), strict=True):
         for name, array in a.items():
             np.testing.assert_array_equal(array, b[name])
@@ -122,13 +123,13 @@ def test_distractor__leaves_the_world_behind_it_alone(keys):
 
 
 def test_distractors__of_one_world_are_independent(keys):
-    states = run(DistractedWorld(Blank(), [Distractor(UniformNoise(), "dynamic")] * 2), keys(500), 1)
+    states = run(DistractedWorld(Blank(), [Background(UniformNoise(), "dynamic")] * 2), keys(500), 1)
     first, second = (np.concatenate(images(states, i)).ravel().astype(float) for i in (0, 1))
     assert abs(np.corrcoef(first, second)[0, 1]) < 5 / np.sqrt(first.size)
 
 
 def test_held_out__reaches_the_source():
-    name, white = "jepa_worlds/MovingDot-v0", Distractor(Flat(0), level=1e4)
+    name, white = "jepa_worlds/MovingDot-v0", Background(Flat(0), level=1e4)
     for held_out, expected in ((False, 0), (True, 255)):
         for env in (
             gymnasium.make(name, distractor=white, held_out=held_out),
@@ -148,14 +149,14 @@ sources = pytest.mark.parametrize(
 
 @sources
 def test_static__background_stays_for_the_episode_and_differs_between_episodes(source, distinct, keys):
-    seen = images(run(DistractedWorld(MovingDot(), [Distractor(source, "static")]), keys(30), 16))
+    seen = images(run(DistractedWorld(MovingDot(), [Background(source, "static")]), keys(30), 16))
     for image in seen:
         np.testing.assert_array_equal(image, seen[0])
     assert len(np.unique(seen[0].reshape(30, -1), axis=0)) >= distinct * 30
 
 
 def test_static__background_is_drawn_anew_at_a_reset():
-    env = gymnasium.make("jepa_worlds/MovingDot-v0", distractor=Distractor(UniformNoise()))
+    env = gymnasium.make("jepa_worlds/MovingDot-v0", distractor=Background(UniformNoise()))
     first = env.reset(seed=0) and env.unwrapped.state["distractor.0.image"]
     second = env.reset() and env.unwrapped.state["distractor.0.image"]
     assert (first != second).mean() > 0.98
@@ -163,19 +164,19 @@ def test_static__background_is_drawn_anew_at_a_reset():
 
 @sources
 def test_dynamic__background_is_new_at_every_step(source, distinct, keys):
-    seen = images(run(DistractedWorld(MovingDot(), [Distractor(source, "dynamic")]), keys(30), 16))
+    seen = images(run(DistractedWorld(MovingDot(), [Background(source, "dynamic")]), keys(30), 16))
     assert len(np.unique(np.concatenate(seen).reshape(30 * 17, -1), axis=0)) >= distinct * 30 * 17
 
 
 def test_dynamic__backgrounds_of_different_steps_are_uncorrelated(keys):
-    seen = images(run(DistractedWorld(MovingDot(), [Distractor(UniformNoise(), "dynamic")]), keys(100), 16))
+    seen = images(run(DistractedWorld(MovingDot(), [Background(UniformNoise(), "dynamic")]), keys(100), 16))
     steps = np.stack([image.ravel() for image in seen]).astype(float)
     assert np.abs(np.corrcoef(steps) - np.eye(17)).max() < 5 / np.sqrt(steps.shape[1])
 
 
 @pytest.mark.parametrize("speed", [1, 0.5, 2.7, -1.3, 0, 100])
 def test_drifting__background_is_the_first_rolled_by_its_speed(speed, keys):
-    seen = images(run(DistractedWorld(Blank(), [Distractor(UniformNoise(), "drifting", speed=speed)]), keys(5), 40))
+    seen = images(run(DistractedWorld(Blank(), [Background(UniformNoise(), "drifting", speed=speed)]), keys(5), 40))
     for t, image in enumerate(seen):
         for world in range(5):
             rolled = np.roll(seen[0][world], int(t * speed), axis=1)  # axis 1 of [H, W, C]: the columns
@@ -184,7 +185,7 @@ def test_drifting__background_is_the_first_rolled_by_its_speed(speed, keys):
 
 @pytest.mark.parametrize("speed", [0.5, -1.3])
 def test_drifting__goes_by_the_time_of_each_world(speed):
-    distractor = Distractor(UniformNoise(), "drifting", speed=speed)
+    distractor = Background(UniformNoise(), "drifting", speed=speed)
     env = gymnasium.make_vec("jepa_worlds/MovingDot-v0", 3, distractor=distractor)
     env.reset(seed=0)
     first = env.unwrapped.state["distractor.0.image"]
@@ -199,7 +200,7 @@ def test_drifting__goes_by_the_time_of_each_world(speed):
 
 
 def test_distractor__reset_to_a_state_shows_the_same_background():
-    distractor = Distractor(UniformNoise(), "static", level=2)
+    distractor = Background(UniformNoise(), "static", level=2)
     env = gymnasium.make("jepa_worlds/MovingDot-v0", distractor=distractor)
     env.reset(seed=0)
     background = {"distractor.0.image": env.unwrapped.state["distractor.0.image"]}
@@ -225,7 +226,7 @@ def projection(backgrounds, levels) -> np.ndarray:
 @pytest.mark.parametrize("levels", [(1.0,), (0.3,), (1.0, 3.0)], ids=str)
 @pytest.mark.parametrize("dynamics", DYNAMICS)
 def test_background__is_a_fixed_projection_of_the_present_backgrounds(dynamics, levels, keys):
-    world = DistractedWorld(ThreeDots(), [Distractor(UniformNoise(), dynamics, level) for level in levels])
+    world = DistractedWorld(ThreeDots(), [Background(UniformNoise(), dynamics, level) for level in levels])
     for state in run(world, keys(20), 3):
         background = world.factors(state)["background"]
         assert background.dtype == np.float32
@@ -233,7 +234,7 @@ def test_background__is_a_fixed_projection_of_the_present_backgrounds(dynamics, 
 
 
 def test_background__has_mean_0_and_variance_1_for_uniform_noise(keys):
-    world = DistractedWorld(MovingDot(), [Distractor(UniformNoise(), level=2)])
+    world = DistractedWorld(MovingDot(), [Background(UniformNoise(), level=2)])
     background = world.factors(world.initial(keys(4000)))["background"]
     assert background.shape == (4000, 8)
     assert abs(background.mean()) < 5 / np.sqrt(background.size)
@@ -243,23 +244,23 @@ def test_background__has_mean_0_and_variance_1_for_uniform_noise(keys):
 
 @pytest.mark.parametrize("frame_shape", [(28, 28, 1), (160, 160, 3)], ids=str)  # summed in float32, and in float64
 def test_background__does_not_depend_on_the_batch(frame_shape, keys):
-    world = DistractedWorld(Blank(frame_shape), [Distractor(UniformNoise(), level=0.7), Distractor(UniformNoise())])
+    world = DistractedWorld(Blank(frame_shape), [Background(UniformNoise(), level=0.7), Background(UniformNoise())])
     key = keys(21)
     whole = world.factors(world.initial(key))["background"]
     for chosen in (slice(3, 4), slice(None, None, -1), slice(7, 18)):
         np.testing.assert_array_equal(world.factors(world.initial(key[chosen]))["background"], whole[chosen])
 
 
-@pytest.mark.parametrize("distractors", [(), (Distractor(UniformNoise(), level=0),)], ids=["none", "level 0"])
+@pytest.mark.parametrize("distractors", [(), (Background(UniformNoise(), level=0),)], ids=["none", "level 0"])
 def test_background__is_zero_without_noise(distractors, keys):
     world = DistractedWorld(MovingDot(), distractors)
     np.testing.assert_array_equal(world.factors(world.initial(keys(3)))["background"], np.zeros((3, 8), np.float32))
 
 
 def test_background__bounds_hold_for_the_worst_picture():
-    world = DistractedWorld(Blank(), [Distractor(UniformNoise())])
+    world = DistractedWorld(Blank(), [Background(UniformNoise())])
     state = world.initial(np.zeros(8, np.uint64))
-    aligned = (world.signs > 0) * np.uint8(255)  # picture i has every pixel agree with the i-th row of signs
+    aligned = (world.layers.signs > 0) * np.uint8(255)  # picture i has every pixel agree with the i-th row of signs
     state["distractor.0.image"] = aligned.reshape(8, *world.frame_shape)
     background = world.factors(state)["background"]
     assert all(world.factor_space["background"].contains(row) for row in background)
@@ -267,11 +268,11 @@ def test_background__bounds_hold_for_the_worst_picture():
 
 
 def test_background__is_exact_for_large_pictures():
-    world = DistractedWorld(Blank((260, 260, 3)), [Distractor(UniformNoise())])
+    world = DistractedWorld(Blank((260, 260, 3)), [Background(UniformNoise())])
     state = world.initial(np.arange(8, dtype=np.uint64))
-    pixels = np.where(world.signs > 0, 255, state["distractor.0.image"].reshape(8, -1) // 8)  # sums beyond 2**24
+    pixels = np.where(world.layers.signs > 0, 255, state["distractor.0.image"].reshape(8, -1) // 8)  # sums beyond 2**24
     state["distractor.0.image"] = pixels.astype(np.uint8).reshape(8, *world.frame_shape)
-    signs = world.signs.astype(np.int64)
+    signs = world.layers.signs.astype(np.int64)
     total = 2 * pixels.astype(np.int64) @ signs.T - 255 * signs.sum(axis=1)
     expected = (total / 2 * (np.sqrt(12 / pixels.shape[1]) / 255)).astype(np.float32)
     np.testing.assert_array_equal(world.factors(state)["background"], expected)
@@ -283,8 +284,8 @@ def test_background__is_exact_for_large_pictures():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"source": "noise"}, r"source must be an envs\.distractors\.core\.Source, got 'noise'"),
-        ({"dynamics": "fixed"}, r"dynamics must be one of \('static', 'dynamic', 'drifting'\), got 'fixed'"),
+        ({"source": "noise"}, r"source must be an envs\.distractors\.background\.Source, got 'noise'"),
+        ({"dynamics": "fixed"}, r"dynamics must be one of \('static', 'dynamic', 'drifting', 'playing'\), got 'fixed'"),
         ({"level": -0.1}, "level must be finite and at least 0, got -0.1"),
         ({"level": np.nan}, "level must be finite and at least 0, got nan"),
         ({"level": np.inf}, "level must be finite and at least 0, got inf"),
@@ -295,4 +296,4 @@ def test_background__is_exact_for_large_pictures():
 )
 def test_distractor__refuses_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
-        Distractor(**{"source": UniformNoise(), **arguments})
+        Background(**{"source": UniformNoise(), **arguments})
