@@ -3,7 +3,8 @@
 import importlib
 import pkgutil
 
-from envs import worlds
+from envs import external, worlds
 
-for _module in pkgutil.iter_modules(worlds.__path__):  # one file, one world: a new file is registered by being there
-    importlib.import_module(f"{worlds.__name__}.{_module.name}")
+for _package in (worlds, external):  # one file, one world: a new file is registered by being there
+    for _module in pkgutil.iter_modules(_package.__path__):
+        importlib.import_module(f"{_package.__name__}.{_module.name}")

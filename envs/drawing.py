@@ -1,15 +1,18 @@
 """Drawing of batches of pictures: anti-aliased discs, capsules, boxes and polygons, one of each kind a world.
 
 A shape covers a pixel by ½ − d, clipped to [0, 1], where d is the signed distance in px from the pixel's centre to the
-shape's edge (negative inside; formulas after Inigo Quilez). Only a window around each shape is visited.
+shape's edge (negative inside; formulas after Inigo Quilez). Only a window around each shape is visited. Boxes are
+exact; outside a polygon's corner d is the largest distance to the lines of its edges and to its bounding box.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
 from envs.core import State, World
@@ -48,15 +51,20 @@ class Canvas:
         self._fill(a, b, colour, _upright, a, b)
 
     def polygon(self, corners: ArrayLike, colour: ArrayLike) -> None:
-        """The convex polygon with these corners, in either direction: [k, 2], or [n, k, 2]."""
+        """The convex polygon with these corners, in either direction: [k, 2], or [n, k, 2]; corners may repeat."""
         points = np.asarray(corners, np.float32)
         points = np.broadcast_to(points, (len(self.pixels), *points.shape[-2:]))
         edge = np.roll(points, -1, axis=1) - points  # [n, k, 2]
-        turn = np.sign(edge[:, :1, 0] * edge[:, 1:2, 1] - edge[:, :1, 1] * edge[:, 1:2, 0])  # [n, 1], ±1
-        length = np.maximum(np.sqrt(edge[..., 0] ** 2 + edge[..., 1] ** 2), np.float32(1e-6))
-        outward = np.stack([edge[..., 1], -edge[..., 0]], axis=-1) * (turn / length)[..., None]  # [n, k, 2], unit
+        spoke = points - points[:, :1]
+        area = (spoke[..., 0] * edge[..., 1] - spoke[..., 1] * edge[..., 0]).sum(axis=1)  # [n], its sign the direction
+        turn = np.where(area < 0, np.float32(-1), np.float32(1))[:, None]  # [n, 1]
+        length = np.sqrt(edge[..., 0] ** 2 + edge[..., 1] ** 2)  # [n, k]
+        outward = np.stack([edge[..., 1], -edge[..., 0]], axis=-1)
+        outward *= (turn / np.maximum(length, np.float32(1e-6)))[..., None]  # [n, k, 2], unit
         reach = (outward * points).sum(axis=-1)  # [n, k]: a point p is inside where outward·p ≤ reach for all k
-        self._fill(points.min(axis=1), points.max(axis=1), colour, _convex, outward, reach)
+        reach[length < 1e-3] = np.inf  # corners in one place: the line between them has no direction to speak of
+        low, high = points.min(axis=1), points.max(axis=1)
+        self._fill(low, high, colour, _convex, low, high, outward, reach)
 
     def _points(self, points: ArrayLike) -> Floats:
         return np.broadcast_to(np.asarray(points, np.float32), (len(self.pixels), 2))
@@ -64,7 +72,9 @@ class Canvas:
     def _numbers(self, numbers: ArrayLike) -> Floats:
         return np.broadcast_to(np.asarray(numbers, np.float32), len(self.pixels))
 
-    def _fill(self, low: Floats, high: Floats, colour: ArrayLike, coverage, *shape: Floats) -> None:  # type: ignore[no-untyped-def]
+    def _fill(
+        self, low: Floats, high: Floats, colour: ArrayLike, coverage: Callable[..., Floats], *shape: Floats
+    ) -> None:
         """Blend a colour in, by the ``coverage`` of a shape that lies between two corners [n, 2]."""
         n, height, width, channels = self.pixels.shape
         colours = np.broadcast_to(np.asarray(255 if channels == 1 else colour, np.float32), (n, channels))
@@ -91,9 +101,14 @@ class View:
         shape: (H, W) of the pictures in px.
         centre: the point of the world that is in the middle.
         width: of what is seen, in units of the world.
+
+    Raises:
+        ValueError: a side of the pictures that is not a whole number of px.
     """
 
     def __init__(self, shape: tuple[int, int], centre: tuple[float, float], width: float) -> None:
+        if not all(isinstance(side, int) and side > 0 for side in shape):
+            raise ValueError(f"the sides of a frame must be whole numbers of px, at least 1, got {shape!r}")
         self.scale = shape[1] / width  # px a unit
         self.middle = np.array([(shape[1] - 1) / 2, (shape[0] - 1) / 2])
         self.centre = np.array(centre)
@@ -101,6 +116,11 @@ class View:
     def __call__(self, points: ArrayLike) -> NDArray[np.float64]:
         """Points (x, y) [..., 2] of the world in px."""
         return self.middle + (np.asarray(points) - self.centre) * [self.scale, -self.scale]
+
+    def space(self, low: tuple[float, float], high: tuple[float, float]) -> spaces.Box:
+        """The px (x, y) of points between two corners of the world; they may be outside the pictures."""
+        (left, bottom), (right, top) = self([low, high]).astype(np.float32)  # rounded as the points will be
+        return spaces.Box(np.array([left, top]), np.array([right, bottom]), dtype=np.float32)
 
 
 class DrawnWorld(World):
@@ -167,12 +187,14 @@ def _upright(x: Floats, y: Floats, low: Floats, high: Floats) -> Floats:
     return rows * columns
 
 
-def _convex(x: Floats, y: Floats, outward: Floats, reach: Floats) -> Floats:
-    distance = None
+def _convex(x: Floats, y: Floats, low: Floats, high: Floats, outward: Floats, reach: Floats) -> Floats:
+    beside, above = (
+        np.maximum(low[:, i, None, None] - c, c - high[:, i, None, None]) for i, c in enumerate((x, y))
+    )  # a sharp corner would reach out of the window
+    distance = np.maximum(beside, above)  # [n, h, w]
     for k in range(reach.shape[1]):
         plane = x * outward[:, k, :1, None] + (y * outward[:, k, 1:, None] - reach[:, k, None, None])
-        distance = plane if distance is None else np.maximum(distance, plane, out=distance)
-    assert distance is not None
+        np.maximum(distance, plane, out=distance)
     return _clipped(np.float32(0.5) - distance)
 
 

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from envs.core import Factors, State, World, merge, replace
 from envs.distractors.core import DistractedWorld, Distractor
+from envs.stacking import StackedWorld
 
 RENDER_MODES = ("rgb_array",)
 
 
 def build_world(
-    world: str, distractor: Distractor | Sequence[Distractor] = (), held_out: bool = False, **kwargs: Any
-) -> DistractedWorld:
-    """The world ``"module:Class"`` built with ``kwargs``, and the distractors added to it."""
-    module, name = world.split(":")
-    return DistractedWorld(getattr(importlib.import_module(module), name)(**kwargs), distractor, held_out)
+    world: str,
+    distractor: Distractor | Sequence[Distractor] = (),
+    held_out: bool = False,
+    frame_stack: int = 1,
+    **kwargs: Any,
+) -> DistractedWorld | StackedWorld:
+    """The world ``"module:Class"`` built with ``kwargs``, the distractors added to it, and its frames stacked."""
+    seen = DistractedWorld(load_env_creator(world)(**kwargs), distractor, held_out)  # type: ignore[arg-type]
+    return seen if frame_stack == 1 else StackedWorld(seen, frame_stack)
 
 
 class WorldEnv(gymnasium.Env[NDArray[np.uint8], Any]):
@@ -38,6 +43,7 @@ class WorldEnv(gymnasium.Env[NDArray[np.uint8], Any]):
         render_mode: None or ``"rgb_array"``: the frame that the agent saw, as [H, W, 3].
         distractor: one or several, added to the frames.
         held_out: whether distractors show the pictures kept for held-out episodes.
+        frame_stack: how many frames an observation holds, along its channels, the newest last.
         kwargs: of the world.
     """
 
@@ -50,6 +56,7 @@ class WorldEnv(gymnasium.Env[NDArray[np.uint8], Any]):
         self.observation_space = _frame_space(self.world)
         self.action_space = self.world.action_space
         self.factor_space = self.world.factor_space
+        self.distractors = kwargs.get("distractor", ())
         self._state: State | None = None
         self._frame: NDArray[np.uint8] | None = None
 
@@ -79,7 +86,11 @@ class WorldEnv(gymnasium.Env[NDArray[np.uint8], Any]):
             return None
         if self._frame is None:
             raise ValueError("call reset() before render()")
-        return _rgb(self._frame)
+        return _rgb(self._frame, self.world)
+
+    def scene(self) -> tuple[NDArray[np.float32], tuple[int, ...]]:
+        """How much of each pixel of the present frame the scene covers [H, W, 1], and the colour behind it [C]."""
+        return self.world.coverage(_started(self._state))[0], self.world.backdrop
 
     def _observe(self) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         assert self._state is not None
@@ -202,7 +213,7 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv[NDArray[np.uint8], NDArray, NDAr
             return None
         if self._frames is None:
             raise ValueError("call reset() before render()")
-        return tuple(_rgb(frame) for frame in self._frames)
+        return tuple(_rgb(frame, self.world) for frame in self._frames)
 
     def _seed(self, seed: int | Sequence[int | None] | None, mask: NDArray[np.bool_]) -> None:
         if seed is None:
@@ -258,8 +269,9 @@ def _frame_space(world: World) -> gymnasium.Space[NDArray[np.uint8]]:
     return gymnasium.spaces.Box(0, 255, world.frame_shape, np.uint8)
 
 
-def _rgb(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.repeat(frame, 3, axis=-1) if frame.shape[-1] == 1 else frame.copy()
+def _rgb(frame: NDArray[np.uint8], world: World) -> NDArray[np.uint8]:
+    newest = frame[..., -world.world.frame_shape[-1] :] if isinstance(world, StackedWorld) else frame
+    return np.repeat(newest, 3, axis=-1) if newest.shape[-1] == 1 else newest.copy()
 
 
 def _draw_keys(generators: Sequence[np.random.Generator]) -> NDArray[np.uint64]:
@@ -308,11 +320,13 @@ def _checked_actions(
     expected = (num_envs, *(space.shape or ()))
     if actions.shape != expected:
         raise ValueError(f"expected actions of shape {expected[1:]} each, {expected} in all, got {actions.shape}")
-    if isinstance(space, gymnasium.spaces.Box):
+    if isinstance(space, gymnasium.spaces.Discrete):
+        bad, harmless = (actions < space.start) | (actions >= space.start + space.n), space.start
+    else:
         actions = actions.astype(space.dtype, copy=False)  # what is recorded as an action is what was done
-    if actions.dtype.kind == "f" and not np.isfinite(actions).all():
-        bad = ~np.isfinite(actions).all(axis=tuple(range(1, actions.ndim)))
+        bad, harmless = ~np.isfinite(actions).all(axis=tuple(range(1, actions.ndim))), 0
+    if bad.any():
         if ignored is None or (bad & ~ignored).any():
-            raise ValueError(f"actions must be finite, got {actions[bad][0]!r}")
-        actions = np.where(bad.reshape(-1, *[1] * (actions.ndim - 1)), 0, actions)
+            raise ValueError(f"actions must be finite and in {space}, got {actions[bad][0]!r}")
+        actions = np.where(bad.reshape(-1, *[1] * (actions.ndim - 1)), harmless, actions)
     return actions

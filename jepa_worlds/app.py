@@ -14,6 +14,7 @@ from typing import Any
 import hydra
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -38,13 +39,13 @@ def command(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[]
     def decorate(function: Callable[[DictConfig], object]) -> Callable[[], None]:
         def main() -> None:
             wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
-            os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing them its own way
 
             def task(config: DictConfig) -> None:
                 with _one_message(name, wants_traceback):  # in here too: Hydra would add a line to what comes out
+                    _refuse_unknown(name, config)
                     function(config)
 
-            with _one_message(name, wants_traceback):
+            with _one_message(name, wants_traceback), _errors_handed_on():
                 hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=name)(task)()
 
         return main
@@ -73,6 +74,18 @@ def require_all(config: DictConfig) -> None:
         raise ValueError(f"{' and '.join(f'{key}=…' for key in missing)} must be given; --help shows an example")
 
 
+def require_types(settings: Plain, **expected: type) -> None:
+    """Check values that would otherwise fail late, or be taken for something else: ``verify=bool``, ``seed=int``.
+
+    Raises:
+        ValueError: one is of another type.
+    """
+    said = {bool: "true or false", int: "an integer", str: "a string", list: "a list, as in [a, b]"}
+    for name, kind in expected.items():
+        if type(settings[name]) is not kind:
+            raise ValueError(f"{name} must be {said[kind]}, got {settings[name]!r}")
+
+
 def _missing(node: Any, path: str = "") -> Iterator[str]:
     if isinstance(node, dict):
         for key, value in node.items():
@@ -99,6 +112,35 @@ def _one_message(name: str, wants_traceback: bool) -> Iterator[None]:
         if wants_traceback:
             raise
         _exit(_explained(error, name), 1)
+
+
+@contextmanager
+def _errors_handed_on() -> Iterator[None]:
+    """Hydra hands errors on instead of printing them its own way; the environment is the same after as before."""
+    before = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = before
+
+
+def _refuse_unknown(name: str, config: DictConfig) -> None:
+    """Refuse ``+key=…`` with a key at the top that the command does not have, and would never look at.
+
+    Raises:
+        ValueError: there is one.
+    """
+    given = HydraConfig.get().overrides.task
+    added = [re.match(r"\+{1,2}([^=.@/]+)", override) for override in given]
+    if any(added):
+        known = composed(name, [override for override in given if not override.startswith("+")])
+        for match in filter(None, added):
+            if match[1] in config and match[1] not in known:
+                raise ValueError(_unknown_key(match[1], name))
 
 
 def _exit(message: str, status: int) -> None:

@@ -15,6 +15,7 @@ from jepa_worlds.build import build
 from jepa_worlds.files import atomic, read_json, write_json
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
+FORMAT = "jepa_worlds/model/1"
 
 
 def save(model: WorldModel, card: dict[str, Any], run: Path) -> None:
@@ -28,6 +29,7 @@ def read_card(run: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: the folder holds no model.
+        ValueError: the file does not describe one, or in another format.
     """
     file = Path(run) / CARD
     if not file.is_file():
@@ -36,6 +38,11 @@ def read_card(run: str | Path) -> dict[str, Any]:
     card = read_json(file)
     if not (isinstance(card, dict) and {"model", "spec"} <= card.keys()):
         raise ValueError(f"{file} does not describe a model: it should hold 'model' and 'spec'")
+    if card.get("format") != FORMAT:
+        raise ValueError(
+            f"{file} is not a model of format {FORMAT!r}: its format is {card.get('format')!r}; load it with the "
+            f"version of jepa_worlds that wrote it, or train again"
+        )
     return card
 
 

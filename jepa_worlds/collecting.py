@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-import envs as _envs  # noqa: F401  registers the environments
 from agents.behaviours.core import Behaviour
 from envs import random
-from envs.registry import NAMESPACE
+from jepa_worlds.actions import described
 from jepa_worlds.build import build
 from jepa_worlds.dataset import FORMAT, MANIFEST, SPLITS, Split, check_shard, read_manifest
+from jepa_worlds.environments import how_many, make_vec
 from jepa_worlds.files import digest, temporary_name, versions, write_array, write_json, writing
 from jepa_worlds.statistics import coverage, moments
 
@@ -44,14 +44,14 @@ class Collection:
     test: float
     seed: int
     shard_episodes: int
-    num_envs: int
+    num_envs: int | None
 
     def __post_init__(self) -> None:
         if not (isinstance(self.env, dict) and isinstance(self.env.get("id"), str)):
             raise ValueError(f"env must have an id, such as jepa_worlds/MovingDot-v0; got {self.env!r}")
         for name in ("episodes", "episode_length", "shard_episodes", "num_envs"):
             value = getattr(self, name)
-            if type(value) is not int or value < 1:
+            if (type(value) is not int or value < 1) and (name, value) != ("num_envs", None):
                 raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
         if type(self.seed) is not int or not 0 <= self.seed < 2**64:
             raise ValueError(f"seed must be an integer from 0 to 2**64 - 1, got {self.seed!r}")
@@ -88,23 +88,13 @@ class Collection:
         Raises:
             ValueError: an environment that does not exist, or does not take these arguments.
         """
-        kwargs = {**self.env}
-        name = kwargs.pop("id")
-        layers = distractors(self.distractor)
-        try:
-            return gymnasium.make_vec(
-                name,
-                num_envs=min(self.num_envs, self.episodes),
-                max_episode_steps=self.episode_length,
-                distractor=layers,
-                held_out=split != "train",
-                **kwargs,
-            )
-        except gymnasium.error.UnregisteredEnv as error:
-            known = ", ".join(sorted(known for known in gymnasium.registry if known.startswith(f"{NAMESPACE}/")))
-            raise ValueError(f"unknown env.id={name!r}: {error} Known: {known}") from error
-        except (gymnasium.error.Error, TypeError) as error:
-            raise ValueError(f"env.id={name!r} cannot be made with {kwargs}: {error}") from error
+        return make_vec(
+            self.env,
+            min(self.num_envs or how_many(self.env), self.episodes),
+            max_episode_steps=self.episode_length,
+            distractor=distractors(self.distractor),
+            held_out=split != "train",
+        )
 
 
 def distractors(config: dict[str, Any] | None) -> list[Any]:
@@ -134,11 +124,15 @@ def collect(collection: Collection, out: Path) -> dict[str, Any]:
         for name, split, episodes in collection.shards():
             if name not in done:
                 if split_env is None or split_env[0] != split:
+                    if split_env is not None:
+                        split_env[1].close()
                     split_env = (split, collection.make(split))
                 columns = rollouts(split_env[1], behaviour, collection.seed, episodes, collection.episode_length)
                 manifest["shards"].append(_write_shard(out, name, split, episodes, columns))
                 write_json(out / MANIFEST, manifest)
             progress.update(len(episodes))
+    if split_env is not None:
+        split_env[1].close()
     manifest |= {
         "complete": True,
         "statistics": moments(out, manifest),
@@ -218,7 +212,7 @@ def _header(collection: Collection) -> dict[str, Any]:
         if end > first:
             env = replace(collection, num_envs=1).make(split)
             rollouts(env, behaviour, collection.seed, range(1), length=1)
-    box = env.single_action_space
+            env.close()
     factor_space: gymnasium.spaces.Dict = env.unwrapped.factor_space  # type: ignore[attr-defined]
     splits = {name: [first, end] for name, (first, end) in collection.splits().items()}
     return {
@@ -227,13 +221,13 @@ def _header(collection: Collection) -> dict[str, Any]:
         **{name: value for name, value in asdict(collection).items() if name not in ("num_envs", "validation", "test")},
         "splits": splits,
         "frame_shape": list(env.single_observation_space.shape or ()),
-        "action": {"space": str(box), "shape": list(box.shape or ()), "dtype": str(box.dtype)},
+        "action": described(env.single_action_space),
         "factors": {
             name: {"shape": list(space.shape), "low": _finite(space.low), "high": _finite(space.high)}
             for name, space in factor_space.spaces.items()
             if isinstance(space, gymnasium.spaces.Box)
         },
-        "render_backend": "numpy",
+        "render_backend": getattr(env.unwrapped, "render_backend", "numpy"),
         "versions": versions(),
         "shards": [],
     }

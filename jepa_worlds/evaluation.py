@@ -32,10 +32,12 @@ BySplit = dict[Split, Tensor]
 class Features:
     """What a model makes of N windows of one split, on the CPU.
 
+    Step 0 is the first whose latent is made of frames in the window alone: frame K−1 for a model that sees K at a time.
+
     Attributes:
         latents: [N, T, D], encoded from every frame.
         rollouts: [N, T, D], predicted open-loop from the first latent under the actions taken; step 0 is that latent.
-        pixels: [N, T, P], the frames themselves, shrunk if large.
+        pixels: [N, T, K·P], the frames themselves that a latent is made of, shrunk if large.
         factors: {name: [N, T, F]}.
         windows: [N], their numbers among all windows of the split.
     """
@@ -56,6 +58,7 @@ class Score:
         rmse_ci95: 95 % bootstrap interval of it over episodes.
         per_step: the same error at each step, [T].
         r2: share of the factor's variance that is explained.
+        r2_per_component: the same of each of its numbers, [F]; None for one that never changes in the test split.
         predictions: [N, T, F], the readouts.
     """
 
@@ -63,6 +66,7 @@ class Score:
     rmse_ci95: tuple[float, float]
     per_step: list[float]
     r2: float
+    r2_per_component: list[float | None]
     predictions: Tensor
 
 
@@ -91,6 +95,18 @@ def require_two(dataset: Dataset, windows: dict[Split, Windows]) -> None:
             )
 
 
+def require_room(model: WorldModel, length: int) -> None:
+    """Refuse windows in which a model has nothing to predict.
+
+    Raises:
+        ValueError: a window is not longer than what one latent is made of.
+    """
+    if isinstance(length, int) and 2 <= length <= model.context:
+        raise ValueError(
+            f"a window needs more frames than the {model.context} that a latent is made of (model.frames), got {length}"
+        )
+
+
 @torch.inference_mode()
 def features(model: WorldModel, windows: Windows, limit: int, desc: str | None = None) -> Features:
     """What a model makes of at most ``limit`` windows.
@@ -98,19 +114,19 @@ def features(model: WorldModel, windows: Windows, limit: int, desc: str | None =
     Raises:
         ValueError: the model's latents are not finite.
     """
-    device = next(model.parameters()).device
+    device, first = next(model.parameters()).device, model.context - 1
     model.eval()
     chosen = np.sort(np.random.default_rng(0).permutation(len(windows))[:limit])
     latents, rollouts, pixels, factors = [], [], [], []
     parts = np.array_split(chosen, -(-len(chosen) // ENCODED))
     for part in tqdm(parts, desc=desc, unit="batch", disable=None if desc else True, leave=False):
         batch = {name: x.to(device) for name, x in windows.take(part).items()}
-        latent = model.encode(batch["frames"], batch["actions"]).float()
-        future = model.predict(latent[:, :1], batch["actions"]).float()
+        latent = model.encode(batch["frames"], batch["actions"]).float()[:, first:]
+        future = model.predict(latent[:, :1], batch["actions"][:, first:]).float()
         latents.append(latent.cpu())
         rollouts.append(torch.cat([latent[:, :1], future], dim=1).cpu())
-        pixels.append(_shrunk(batch["frames"]).cpu())
-        factors.append({name[8:]: x.flatten(2).cpu() for name, x in batch.items() if name.startswith("factors.")})
+        pixels.append(_shrunk(batch["frames"]).unfold(1, model.context, 1).flatten(2).cpu())  # [N, T, P, K]
+        factors.append({name[8:]: x[:, first:].cpu() for name, x in batch.items() if name.startswith("factors.")})
     if not all(torch.isfinite(part).all() for part in (*latents, *rollouts)):
         raise ValueError("the model's latents are not finite: its weights are damaged, or it diverged. Train it again")
     joined = {name: torch.cat([part[name] for part in factors]) for name in factors[0]}
@@ -132,6 +148,7 @@ def score(probe: Probe, splits: BySplit, factors: BySplit, episodes: NDArray[np.
         interval(predictions, truth, episodes),
         per_step,
         float(r2(predictions, truth)),
+        [_r2(predictions[..., i : i + 1], truth[..., i : i + 1]) for i in range(truth.shape[-1])],
         predictions,
     )
 
@@ -183,6 +200,10 @@ def untrained(build: Callable[[], WorldModel], seed: int) -> WorldModel:
 def constant(factors: BySplit) -> bool:
     """Whether a factor never changes within some split, so that there is nothing to fit, to choose by or to score."""
     return any(bool((factor == factor[0, 0]).all()) for factor in factors.values())
+
+
+def _r2(predictions: Tensor, truth: Tensor) -> float | None:
+    return float(r2(predictions, truth)) if bool((truth != truth[0, 0]).any()) else None
 
 
 def _shrunk(frames: Tensor) -> Tensor:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TRUTH, READOUT, MUTED = "#1a9850", "#d73027", "#888888"
+TRUTH, READOUT, MUTED, EDGE = "#1a9850", "#d73027", "#888888", "#cccccc"
+TRACED = 10  # components of a factor that are drawn over time
 FLOOR_STYLES = {"chance": ":", "pixels": "-.", "untrained": "--"}
 
 
@@ -58,12 +59,24 @@ def training_curves(run: Path) -> None:
     save_figure(figure, run / "curves.png")
 
 
+def newest(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What there is to see in a frame [H, W, C] that may be a stack, the newest last: its last colours or grey level.
+
+    [H, W, 3] where C is divisible by 3, [H, W] otherwise.
+    """
+    return frame[..., -3:] if frame.shape[-1] % 3 == 0 else frame[..., -1]
+
+
+def component(name: str, number: int, count: int) -> str:
+    """What a component of a factor is called: ``angular_velocity[0]``, or its name alone if it is the only one."""
+    return name if count == 1 else f"{name}[{number}]"
+
+
 def show_frame(
     axis: Axes, frame: NDArray[np.uint8], truth: NDArray | None = None, readout: NDArray | None = None
 ) -> None:
     """A frame [H, W, C] with the true position (a circle) and the probed one (a cross), both (x, y) in px."""
-    image = frame[..., 0] if frame.shape[-1] == 1 else frame
-    axis.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axis.imshow(newest(frame), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     height, width = frame.shape[:2]
     if truth is not None:
         axis.plot(*truth, "o", markersize=11, markerfacecolor="none", markeredgecolor=TRUTH, markeredgewidth=1.8)
@@ -71,7 +84,7 @@ def show_frame(
         axis.plot(*np.clip(readout, 0, [width - 1, height - 1]), "x", color=READOUT, markersize=8, markeredgewidth=2)
     axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), xticks=[], yticks=[])
     for spine in axis.spines.values():
-        spine.set_visible(False)
+        spine.set(visible=True, color=EDGE, linewidth=0.5)
 
 
 def rollout_frames(
@@ -90,7 +103,27 @@ def rollout_frames(
             show_frame(axis, frames[episode, t], truth[episode, t], readout[episode, t])
             if episode == 0:
                 axis.set_title("seen" if t == 0 else f"step {t}", fontsize=9)
-    figure.suptitle(f"{title}\nopen-loop from the first frame: ○ truth, × probe", fontsize=10)
+    figure.suptitle(f"{title}\nopen-loop from what was seen: ○ truth, × probe", fontsize=10)
+    save_figure(figure, file)
+
+
+def traces(truth: NDArray, readout: NDArray, factor: str, title: str, file: Path) -> None:
+    """A factor over time: episodes [N, T, F] in columns, at most 10 components in rows."""
+    count, shown = truth.shape[-1], min(truth.shape[-1], TRACED)
+    figure, axes = new_figure(shown, len(truth), 3.4 * len(truth), 1.4 * shown + 1, sharex=True, sharey="row")
+    for number, row in enumerate(axes):
+        for episode, axis in enumerate(row):
+            axis.plot(truth[episode, :, number], "o-", color=TRUTH, markerfacecolor="none", markersize=5, label="truth")
+            axis.plot(readout[episode, :, number], "x--", color=READOUT, markersize=5, label="probe")
+        row[0].set_ylabel(component(factor, number, count), fontsize=8)
+    for episode, axis in enumerate(axes[0]):
+        axis.set_title(f"held-out episode {episode}", fontsize=9)
+    for axis in axes[-1]:
+        axis.set_xlabel("step of the rollout")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    axes[0, 0].legend(frameon=False, fontsize=8)
+    more = f" (and {count - shown} more components)" if count > shown else ""
+    figure.suptitle(f"{title}{more}", fontsize=10)
     save_figure(figure, file)
 
 

@@ -1,4 +1,4 @@
-"""Probe a trained world model: where is the dot, and what else does the latent hold?
+"""Probe a trained world model: which factors of the scene does its latent tell?
 
 python -m jepa_worlds.probe run=runs/vicreg-static
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,17 @@ from typing import Any
 from omegaconf import DictConfig
 
 from jepa_worlds import evaluation
-from jepa_worlds.app import command, plain
+from jepa_worlds.app import command, plain, require_types
 from jepa_worlds.build import build
 from jepa_worlds.checkpoint import load, read_card
 from jepa_worlds.dataset import SPLITS, Dataset
-from jepa_worlds.figures import per_step_errors, rollout_frames
+from jepa_worlds.figures import per_step_errors, rollout_frames, traces
 from jepa_worlds.probing import ModelProbe, Probed
-from jepa_worlds.runs import read_config, results, write_config, write_results
+from jepa_worlds.runs import RESULTS, read_config, results, write_config, write_results
 from jepa_worlds.training import chosen_device
 
-SHOWN = 3  # episodes in the picture
+FLOORS = ("chance", "pixels", "untrained")
+SHOWN = 3  # episodes in a picture
 
 
 def main(config: DictConfig) -> dict[str, Any]:
@@ -33,13 +35,17 @@ def main(config: DictConfig) -> dict[str, Any]:
         FileNotFoundError: there is no such run or dataset.
         ValueError: bad input, or a dataset that does not fit the model.
     """
-    return probe_run(plain(config))[0]
+    settings = plain(config)
+    content = probe_run(settings)[0]
+    sys.stdout.write("\n".join(["", *table(content), "", f"{_folder(settings) / RESULTS}"]) + "\n")
+    return content
 
 
 def probe_run(settings: dict[str, Any]) -> tuple[dict[str, Any], ModelProbe, Probed]:
     """What `main` does; returns the results, and what they were read off."""
     started = time.perf_counter()
-    run, out = Path(settings["run"]), _folder(settings)
+    require_types(settings, seed=int)
+    run, out = Path(str(settings["run"])), _folder(settings)
     probe, card, dataset = open_probe(settings)
     trusted = ("agents", *settings["trust"])
     fresh = evaluation.untrained(lambda: build(card["model"], trusted), settings["seed"]).to(probe.device)
@@ -68,7 +74,8 @@ def _folder(settings: dict[str, Any]) -> Path:
         ValueError: something else is there already.
     """
     data = settings["data"]
-    out = Path(settings["out"] or Path(settings["run"]) / ("probe" if data is None else f"probe-{Path(data).name}"))
+    name = "probe" if data is None else f"probe-{Path(str(data)).name}"
+    out = Path(str(settings["out"] or Path(str(settings["run"])) / name))
     begun = out.exists() and not (out.is_dir() and not any(out.iterdir()))
     if begun and not {"run", "readout", "protocol"} <= read_config(out).keys():
         raise ValueError(f"out={str(out)!r} exists and holds no probe's results: choose another folder")
@@ -82,8 +89,9 @@ def open_probe(settings: dict[str, Any]) -> tuple[ModelProbe, dict[str, Any], Da
         FileNotFoundError: there is no such run or dataset.
         ValueError: the dataset does not fit the model.
     """
-    card = read_card(settings["run"])
-    model = load(settings["run"], chosen_device(settings["device"]), tuple(settings["trust"]))
+    require_types(settings, verify=bool, trust=list)
+    card = read_card(str(settings["run"]))
+    model = load(str(settings["run"]), chosen_device(settings["device"]), tuple(settings["trust"]))
     dataset = fitting_dataset(card, settings["data"], settings["verify"])
     protocol = settings["protocol"]
     limits = {split: protocol[f"{split}_windows"] for split in SPLITS}
@@ -99,7 +107,7 @@ def fitting_dataset(card: dict[str, Any], path: str | None, verify: bool) -> Dat
         ValueError: its frames or actions are not of the model's size, or it has changed since the training.
     """
     try:
-        dataset = Dataset(path or card["dataset"]["path"], verify)
+        dataset = Dataset(str(path or card["dataset"]["path"]), verify)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error}" if path else f"{error}. Say where it is now: data=…") from error
     if path is None and dataset.content_hash != card["dataset"]["hash"]:
@@ -114,12 +122,33 @@ def fitting_dataset(card: dict[str, Any], path: str | None, verify: bool) -> Dat
             f"{[channels, height, width]}: choose another with data=…, or train a model on this one"
         )
     actions = len(dataset.statistics("actions")[0])
+    choices = dataset.manifest["action"].get("sizes", [])
+    if choices != card["spec"].get("action_sizes", []):
+        raise ValueError(
+            f"the model takes actions that are choices among {card['spec'].get('action_sizes', [])}, dataset "
+            f"{str(dataset.path)!r} has {choices} ([]: none): choose another with data=…, or train a model on this one"
+        )
     if actions != card["spec"]["action_dim"]:
         raise ValueError(
             f"the model takes actions of {card['spec']['action_dim']} numbers, dataset {str(dataset.path)!r} has "
             f"{actions}: choose another with data=…, or train a model on this one"
         )
     return dataset
+
+
+def table(content: dict[str, Any]) -> list[str]:
+    """Scores and floors, a line a factor, as a Markdown table whose columns are aligned."""
+    heads = ("factor", "rollout RMSE [95 %]", "encoder RMSE", "R² rollout", "R² encoder", *FLOORS)
+    rows = [[*heads]]
+    for name, found in sorted(content["metrics"].items(), key=lambda item: item[0].split(".")[0] == "background"):
+        low, high = found["rollout_rmse_ci95"]
+        interval = f"{found['rollout_rmse']:.3g} [{low:.3g}, {high:.3g}]"
+        r2 = [f"{found[key]:.2f}" for key in ("r2", "encoder_r2")]
+        floors = [f"{content['floors'][name][floor]:.3g}" for floor in FLOORS]
+        rows.append([name, interval, f"{found['encoder_rmse']:.3g}", *r2, *floors])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows.insert(1, ["-" * width for width in widths])
+    return [f"| {' | '.join(map(str.ljust, row, widths))} |" for row in rows]
 
 
 def protocol_id(protocol: dict[str, Any]) -> dict[str, str]:
@@ -129,15 +158,17 @@ def protocol_id(protocol: dict[str, Any]) -> dict[str, str]:
 
 
 def draw(probe: ModelProbe, found: Probed, title: str, out: Path) -> None:
-    """``per_step_<factor>.png`` for every factor, and ``rollouts_<factor>.png`` for positions in the frame."""
+    """``per_step_<factor>.png`` for every factor; ``rollouts_…`` for positions, ``trace_…`` for other quantities."""
     test = probe.features["test"]
     for name, score in found.rollouts.items():
         errors = {"open-loop rollout": score.per_step}
-        floors = {floor: found.floors[name][floor] for floor in ("chance", "pixels", "untrained")}
+        floors = {floor: found.floors[name][floor] for floor in FLOORS}
         per_step_errors(errors, floors, name, out / f"per_step_{name}.png")
+        truth, readout = test.factors[name][:SHOWN].numpy(), score.predictions[:SHOWN].numpy()
+        if name in probe.quantities:
+            traces(truth, readout, name, f"{title}: {name}, read off an open-loop rollout", out / f"trace_{name}.png")
         if name in probe.positions:
             frames = probe.frames("test", SHOWN)
-            truth, readout = test.factors[name][:SHOWN].numpy(), score.predictions[:SHOWN].numpy()
             rollout_frames(frames, truth, readout, f"{title}: {name}", out / f"rollouts_{name}.png")
 
 

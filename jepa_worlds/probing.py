@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -45,7 +46,8 @@ class ModelProbe:
         readout: configuration of the probe.
 
     Raises:
-        ValueError: a limit below 2, a split with fewer than 2 windows, or episodes shorter than a window.
+        ValueError: a limit below 2, a split with fewer than 2 windows, episodes shorter than a window, or a window
+            in which the model has nothing to predict.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class ModelProbe:
         for split, limit in limits.items():
             if not isinstance(limit, int) or limit < 2:
                 raise ValueError(f"protocol.{split}_windows must be an integer of at least 2, got {limit!r}")
+        evaluation.require_room(model, window)
         self.model, self.readout, self.limits = model, readout, limits
         self.device = next(model.parameters()).device
         self.windows = evaluation.split_windows(dataset, window)
@@ -75,6 +78,7 @@ class ModelProbe:
                 "encoder_rmse": encoder.rmse,
                 "per_step_rmse": rollout.per_step,
                 "r2": rollout.r2,
+                "r2_per_component": rollout.r2_per_component,
                 "encoder_r2": encoder.r2,
             }
             floors[name] = {
@@ -91,15 +95,30 @@ class ModelProbe:
         factors = self.features["test"].factors
         return [name for name, x in factors.items() if name.split(".")[0] == "location" and x.shape[-1] == 2]
 
-    def score_positions(self) -> dict[str, Score]:
-        """The scores of probes of all positions on rollouts.
+    @property
+    def quantities(self) -> list[str]:
+        """The other factors, but for ``background``, whose components mean nothing to the eye."""
+        return [n for n in self.features["test"].factors if n not in self.positions and n.split(".")[0] != "background"]
+
+    def score_shown(self) -> dict[str, Score]:
+        """The scores on rollouts of probes of all positions and quantities that change.
 
         Raises:
-            ValueError: there is no position among the dataset's factors.
+            ValueError: there are none among the dataset's factors.
         """
-        if not self.positions:
-            raise ValueError(f"there is no position to show: the factors are {sorted(self.features['test'].factors)}")
-        return {name: self.score("rollouts", self.factors(name)) for name in self.positions}
+        factors = {name: self.factors(name) for name in (*self.positions, *self.quantities)}
+        found = {name: self.score("rollouts", x) for name, x in factors.items() if not evaluation.constant(x)}
+        if not found:
+            raise ValueError(
+                f"there is nothing to show: the factors are {sorted(self.features['test'].factors)}, and of these, "
+                f"background is a number only, and what never changes is not probed"
+            )
+        return found
+
+    def bounds(self, name: str) -> tuple[NDArray, NDArray]:
+        """The least and the largest value of every component of a factor in the data: [F], [F]."""
+        values = torch.cat([self.features[split].factors[name].flatten(0, 1) for split in SPLITS])
+        return values.amin(dim=0).numpy(), values.amax(dim=0).numpy()
 
     def factors(self, name: str) -> dict[Split, Tensor]:
         """The true values of a factor: {split: [N, T, F]}."""
@@ -113,9 +132,9 @@ class ModelProbe:
         return evaluation.score(probe, {split: getattr(features[split], view) for split in SPLITS}, factors, episodes)
 
     def frames(self, split: Split, count: int) -> NDArray[np.uint8]:
-        """The frames of the first windows of `features`: [count, T, H, W, C]."""
-        chosen = self.features[split].windows[:count]
-        return self.windows[split].take(chosen)["frames"].permute(0, 1, 3, 4, 2).cpu().numpy()
+        """The frames of the first windows of `features`, the newest at each of their steps: [count, T, H, W, C]."""
+        frames = self.windows[split].take(self.features[split].windows[:count])["frames"]
+        return frames[:, self.model.context - 1 :].permute(0, 1, 3, 4, 2).cpu().numpy()
 
     def _diagnostics(self, batch_size: int) -> dict[str, float]:
         """Diagnostics of the latent space, and the terms of the training loss, on test windows."""

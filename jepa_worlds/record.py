@@ -1,4 +1,4 @@
-"""Film held-out episodes: what the agent saw, where the probe says the dot is, and what the model imagines.
+"""Film held-out episodes: what the agent saw, what the probe reads off the latents, and what the model imagines.
 
 python -m jepa_worlds.record run=runs/vicreg-static out=video.mp4
 """
@@ -16,9 +16,10 @@ from omegaconf import DictConfig
 from agents.world_models.core import NoDecoder
 from jepa_worlds.app import command, plain
 from jepa_worlds.evaluation import Score
+from jepa_worlds.figures import component
 from jepa_worlds.probe import open_probe
 from jepa_worlds.probing import ModelProbe
-from jepa_worlds.video import Clip, check_writable, write_video
+from jepa_worlds.video import Clip, Gauge, check_writable, write_video
 
 
 def main(config: DictConfig) -> Path:
@@ -30,13 +31,13 @@ def main(config: DictConfig) -> Path:
         ValueError: bad input, or a dataset that does not fit the model.
     """
     settings = plain(config)
-    out, run = Path(settings["out"]), Path(settings["run"])
+    out, run = Path(str(settings["out"])), Path(str(settings["run"]))
     check_writable(out, settings["fps"])
     for name in ("episodes", "at_once"):
         if not (isinstance(settings[name], int) and settings[name] >= 1):
             raise ValueError(f"{name} must be an integer of at least 1, got {settings[name]!r}")
     probe, _, _ = open_probe(settings)
-    shown = clips(probe, probe.score_positions(), settings["episodes"], run.name)
+    shown = clips(probe, probe.score_shown(), settings["episodes"], run.name)
     at_once = settings["at_once"]
     scenes = [shown[start : start + at_once] for start in range(0, len(shown), at_once)]
     write_video(scenes, columns=2, fps=settings["fps"], file=out)
@@ -44,9 +45,10 @@ def main(config: DictConfig) -> Path:
 
 
 def clips(probe: ModelProbe, scores: Mapping[str, Score], count: int, title: str) -> list[Clip]:
-    """The first test episodes as clips, with the readouts of the positions among ``scores``."""
+    """The first test episodes as clips, with the readouts of the positions and quantities among ``scores``."""
     test = probe.features["test"]
     names = [name for name in probe.positions if name in scores]
+    quantities = {name: probe.bounds(name) for name in probe.quantities if name in scores}
     frames = probe.frames("test", count)
     imagined = _imagined(probe, count)
     return [
@@ -56,6 +58,12 @@ def clips(probe: ModelProbe, scores: Mapping[str, Score], count: int, title: str
             truth={name: test.factors[name][episode].numpy() for name in names},
             readout={name: scores[name].predictions[episode].numpy() for name in names},
             imagined=None if imagined is None else imagined[episode],
+            gauges=[
+                Gauge(component(name, i, len(low)), low[i], high[i], x[episode, :, i], read[episode, :, i])
+                for name, (low, high) in quantities.items()
+                for x, read in [(test.factors[name].numpy(), scores[name].predictions.numpy())]
+                for i in range(len(low))
+            ],
         )
         for episode in range(len(frames))
     ]

@@ -14,9 +14,16 @@ FRAMES = 16384  # on which the moments of frames are estimated
 
 
 def moments(out: Path, manifest: dict[str, Any]) -> dict[str, dict[str, list[float]]]:
-    """Mean and standard deviation over the training split: of frames per channel, of other columns per component."""
+    """Mean and standard deviation over the training split: of frames per channel, of other columns per component.
+
+    Actions that are choices have none: as one-hot vectors they stay what they are, with mean 0 and deviation 1.
+    """
     found = {"frames": _frame_moments(out, manifest)}
     for column in ("actions", *(f"factors.{name}" for name in manifest["factors"])):
+        if column == "actions" and "sizes" in manifest["action"]:
+            size = sum(manifest["action"]["sizes"])
+            found[column] = {"mean": [0.0] * size, "std": [1.0] * size}
+            continue
         values = np.concatenate(list(_training(out, manifest, column))).astype(np.float64)
         values = values.reshape(len(values), -1)
         found[column] = {"mean": values.mean(axis=0).tolist(), "std": _not_zero(values.std(axis=0)).tolist()}

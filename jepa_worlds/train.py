@@ -15,16 +15,15 @@ from omegaconf import DictConfig, open_dict
 from agents.objectives.core import weighted_sum
 from agents.world_models.core import WorldModel
 from jepa_worlds import evaluation
-from jepa_worlds.app import command, plain, require_all
+from jepa_worlds.app import command, plain, require_all, require_types
 from jepa_worlds.build import build
-from jepa_worlds.checkpoint import CARD, save
+from jepa_worlds.checkpoint import CARD, FORMAT, save
 from jepa_worlds.dataset import Dataset
 from jepa_worlds.figures import training_curves
 from jepa_worlds.runs import read_config, results, write_config, write_results
 from jepa_worlds.training import DIAGNOSTICS, Schedule, Trainer, chosen_device, chosen_precision, diagnose
 from jepa_worlds.windows import Windows
 
-FORMAT = "jepa_worlds/model/1"
 FREE = ("data", "device", "out", "resident", "verify")  # may differ when a run is taken up again
 
 
@@ -36,11 +35,13 @@ def main(config: DictConfig) -> Path:
     """
     started = time.perf_counter()
     require_all(config)
+    require_types(dict(config), verify=bool, compile=bool)
     run = Path(str(config.out))
     dataset = Dataset(str(config.data), verify=config.verify)
     with open_dict(config):
-        config.spec = spec(dataset)
+        config.spec = spec(dataset, config.model.get("frames", 1))
     settings = plain(config) | {"dataset_hash": dataset.content_hash}
+    require_types(settings, trust=list)
     schedule = Schedule(**{name: settings[name] for name in Schedule.__dataclass_fields__})
     settings |= _begun(run, settings)
     if (run / CARD).is_file():
@@ -52,10 +53,11 @@ def main(config: DictConfig) -> Path:
     if not isinstance(model, WorldModel):
         raise ValueError(f"model must be a WorldModel, got {type(model).__name__}")
     model = model.to(device)
+    evaluation.require_room(model, settings["window"])
     train = Windows(dataset, "train", settings["window"], device, _resident(settings["resident"], dataset, device))
     held_out = Windows(dataset, "validation", settings["window"], device, stride=settings["window"])
     evaluation.require_two(dataset, {"train": train, "validation": held_out})
-    weights = settings["objective"]["weights"]
+    weights = _weights(settings["objective"]["weights"])
     if weights:  # without an objective a model stays as it was initialised
         sample = train.batch(0, schedule.batch_size, schedule.seed)
         with torch.no_grad():  # what does not fit together is refused before anything is written
@@ -72,21 +74,47 @@ def main(config: DictConfig) -> Path:
     return run
 
 
-def spec(dataset: Dataset) -> dict[str, Any]:
-    """What a model has to know of its data: shapes and moments; ``${spec.…}`` in configurations."""
+def spec(dataset: Dataset, frames: int = 1) -> dict[str, Any]:
+    """What a model has to know of its data: shapes and moments; ``${spec.…}`` in configurations.
+
+    Args:
+        dataset: the data.
+        frames: how many of them an encoder sees; ``input_shape`` is theirs together, ``frame_shape`` that of one.
+
+    Raises:
+        ValueError: a number of frames that is not positive.
+    """
+    if not isinstance(frames, int) or frames < 1:
+        raise ValueError(f"model.frames must be an integer of at least 1, got {frames!r}")
     height, width, channels = dataset.manifest["frame_shape"]
     frame_mean, frame_std = dataset.statistics("frames")
     action_mean, action_std = dataset.statistics("actions")
     factors = {name: dataset.statistics(f"factors.{name}") for name in dataset.factors}
     return {
         "frame_shape": [channels, height, width],
+        "input_shape": [frames * channels, height, width],
         "frame_mean": frame_mean,
         "frame_std": frame_std,
         "action_dim": len(action_mean),
+        "action_sizes": dataset.manifest["action"].get("sizes", []),  # of choices, which come as one-hot vectors
         "action_mean": action_mean,
         "action_std": action_std,
         "factors": {name: {"mean": mean, "std": std} for name, (mean, std) in factors.items()},
     }
+
+
+def _weights(weights: Any) -> dict[str, float]:
+    """The weights of the loss terms.
+
+    Raises:
+        ValueError: they are no mapping, or one is not a number.
+    """
+    if not isinstance(weights, dict):
+        raise ValueError(f"objective.weights must map the names of terms to numbers, got {weights!r}")
+    for name, weight in weights.items():
+        if not isinstance(weight, (int, float)):
+            raise ValueError(f"objective.weights.{name} must be a number, got {weight!r}")
+    return weights
 
 
 def _begun(run: Path, settings: dict[str, Any]) -> dict[str, Any]:

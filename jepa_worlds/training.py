@@ -221,7 +221,7 @@ def diagnose(model: WorldModel, windows: Windows, batch_size: int) -> dict[str, 
     if count < 2:
         raise ValueError(f"at least 2 held-out windows are needed for diagnostics, got {count}: collect more episodes")
     model.eval()
-    device = next(model.parameters()).device
+    device, first = next(model.parameters()).device, model.context - 1
     batch = {name: x.to(device) for name, x in windows.batch(0, count, seed=0).items()}
     sums: dict[str, float] = {}
     parts = max(1, count // batch_size)
@@ -230,7 +230,7 @@ def diagnose(model: WorldModel, windows: Windows, batch_size: int) -> dict[str, 
             piece = {name: x[part * batch_size : (part + 1) * batch_size] for name, x in batch.items()}
             for name, term in model.loss(piece).items():
                 sums[name] = sums.get(name, 0.0) + float(term) / parts
-        latents = model.encode(batch["frames"], batch["actions"]).float()
+        latents = model.encode(batch["frames"], batch["actions"]).float()[:, first:]
     if not (torch.isfinite(latents).all() and all(math.isfinite(number) for number in sums.values())):
         raise ValueError(
             "the model's latents or losses on held-out windows are not finite: it has diverged, or its weights are "
@@ -240,7 +240,7 @@ def diagnose(model: WorldModel, windows: Windows, batch_size: int) -> dict[str, 
         **sums,
         "r_within": float(diagnostics.r_within(latents)),
         "rankme": float(diagnostics.rankme(latents)),
-        "action_sensitivity": float(diagnostics.action_sensitivity(model, latents, batch["actions"])),
+        "action_sensitivity": float(diagnostics.action_sensitivity(model, latents, batch["actions"][:, first:])),
     }
 
 

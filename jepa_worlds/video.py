@@ -12,12 +12,31 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from jepa_worlds.figures import READOUT, TRUTH
+from jepa_worlds.figures import EDGE, MUTED, READOUT, TRUTH, newest
 from jepa_worlds.files import atomic
 
 SUFFIXES = (".mp4", ".gif")
 SIDE, HEADER, GAP = 196, 40, 8  # px: of a panel at least, of its heading, between tiles
+LABEL, BAR, ROW = 128, 120, 17  # px: of a gauge's label and bar, and of its height
+GAUGES = 10  # at most, beside a frame
 BACKGROUND, INK = "#ffffff", "#222222"
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """One number over an episode, which is shown on a scale.
+
+    Attributes:
+        label: what it is.
+        low, high: the ends of the scale.
+        truth, readout: [T].
+    """
+
+    label: str
+    low: float
+    high: float
+    truth: NDArray
+    readout: NDArray
 
 
 @dataclass(frozen=True)
@@ -29,6 +48,7 @@ class Clip:
         frames: [T, H, W, C], what the agent saw.
         truth, readout: by factor, [T, 2] each, positions (x, y) in px.
         imagined: [T, H, W, C], what the model draws of its own rollout; None if it draws nothing.
+        gauges: of what has no place in the frame.
     """
 
     title: str
@@ -36,6 +56,7 @@ class Clip:
     truth: dict[str, NDArray] = field(default_factory=dict)
     readout: dict[str, NDArray] = field(default_factory=dict)
     imagined: NDArray[np.uint8] | None = None
+    gauges: Sequence[Gauge] = ()
 
 
 def write_video(scenes: Sequence[Sequence[Clip]], columns: int, fps: float, file: Path) -> None:
@@ -45,7 +66,16 @@ def write_video(scenes: Sequence[Sequence[Clip]], columns: int, fps: float, file
         ValueError, OSError: as `check_writable`, or the disk is full.
     """
     check_writable(file, fps)
-    images = _of_one_size([image for scene in scenes for image in _play(scene, columns, round(fps))])
+    write_images(_of_one_size([image for scene in scenes for image in _play(scene, columns, round(fps))]), fps, file)
+
+
+def write_images(images: Sequence[NDArray[np.uint8]], fps: float, file: Path) -> None:
+    """Images [H, W, 3] of one size, with even sides, to an MP4 or a GIF.
+
+    Raises:
+        ValueError, OSError: as `check_writable`, or the disk is full.
+    """
+    check_writable(file, fps)
     with atomic(file) as temporary:
         if file.suffix.lower() == ".gif":
             first, *others = (Image.fromarray(image) for image in images)
@@ -58,7 +88,7 @@ def write_video(scenes: Sequence[Sequence[Clip]], columns: int, fps: float, file
             raise OSError(f"ffmpeg could not write {str(file)!r}; is the disk full? It says: {said}") from error
 
 
-def _write_mp4(images: list[NDArray[np.uint8]], fps: float, file: Path) -> None:
+def _write_mp4(images: Sequence[NDArray[np.uint8]], fps: float, file: Path) -> None:
     from moviepy.video.io.ffmpeg_reader import ffmpeg_parse_infos
     from moviepy.video.io.ImageSequenceClip import ImageSequenceClip
 
@@ -98,9 +128,8 @@ def check_writable(file: Path, fps: float) -> None:
 
 def _play(scene: Sequence[Clip], columns: int, hold: int) -> Iterator[NDArray[np.uint8]]:
     """The images of a scene [H, W, 3]; its last one stays for ``hold`` more."""
-    panels = 3 if any(clip.imagined is not None for clip in scene) else 2
     for t in range(max(len(clip.frames) for clip in scene)):
-        image = _grid([_tile(clip, min(t, len(clip.frames) - 1), panels) for clip in scene], columns)
+        image = _grid([_tile(clip, min(t, len(clip.frames) - 1)) for clip in scene], columns)
         yield image
     for _ in range(hold):
         yield image
@@ -115,19 +144,24 @@ def _of_one_size(images: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
     ]
 
 
-def _tile(clip: Clip, t: int, panels: int) -> Image.Image:
-    height, width = clip.frames.shape[1:3]
-    scale = -(-SIDE // min(height, width))
-    tile = Image.new("RGB", (panels * (width * scale + GAP) - GAP, HEADER + height * scale), BACKGROUND)
+def _tile(clip: Clip, t: int) -> Image.Image:
+    """What was seen, where things are, what was imagined and what else was read off, side by side under a title."""
+    scale = -(-SIDE // min(clip.frames.shape[1:3]))
+    panels = [("seen", _scaled(clip.frames[t], scale))]
+    if clip.truth:
+        panels.append((_caption(clip, t), _marked(clip, t, scale)))
+    if clip.imagined is not None:
+        panels.append(("imagined", _scaled(clip.imagined[t], scale)))
+    if clip.gauges:
+        panels.append((f"step {t}: O truth  X probe", _gauges(clip.gauges, t)))
+    size = (sum(image.width + GAP for _, image in panels) - GAP, HEADER + max(image.height for _, image in panels))
+    tile, left = Image.new("RGB", size, BACKGROUND), 0
     draw = ImageDraw.Draw(tile)
     draw.text((0, 0), clip.title, INK, ImageFont.load_default(14))
-    pictures = [("seen", _scaled(clip.frames[t], scale)), (_caption(clip, t), _marked(clip, t, scale))]
-    if clip.imagined is not None:
-        pictures.append(("imagined", _scaled(clip.imagined[t], scale)))
-    for number, (caption, picture) in enumerate(pictures):
-        left = number * (width * scale + GAP)
+    for caption, image in panels:
         draw.text((left, 20), caption, INK, ImageFont.load_default(12))
-        tile.paste(picture, (left, HEADER))
+        tile.paste(image, (left, HEADER))
+        left += image.width + GAP
     return tile
 
 
@@ -136,9 +170,41 @@ def _caption(clip: Clip, t: int) -> str:
     return f"step {t}: O truth  X probe  {' '.join(f'{error:.1f}' for error in errors)} px"
 
 
+def _gauges(gauges: Sequence[Gauge], t: int) -> Image.Image:
+    """A bar a gauge, with a circle at the truth and a cross at the readout; those outside go to its ends."""
+    rows, font = min(len(gauges), GAUGES) + (len(gauges) > GAUGES), ImageFont.load_default(11)
+    image = Image.new("RGB", (LABEL + BAR, max(SIDE, rows * ROW)), BACKGROUND)
+    draw, radius = ImageDraw.Draw(image), 5
+    for number, gauge in enumerate(gauges[:GAUGES]):
+        y = number * ROW + ROW // 2
+        draw.text((0, y - 7), _shortened(gauge.label, LABEL - 2 * radius, font), INK, font)
+        left, right = LABEL, LABEL + BAR - 2 * radius
+        draw.line([left, y, right, y], fill=MUTED)
+        span = max(gauge.high - gauge.low, 1e-12)
+        at = [(value[t] - gauge.low) / span for value in (gauge.truth, gauge.readout)]
+        true, read = (left + float(np.clip(share, 0, 1)) * (right - left) for share in at)
+        draw.ellipse([true - radius, y - radius, true + radius, y + radius], outline=TRUTH, width=2)
+        for sign in (-1, 1):
+            draw.line([read - 4, y - sign * 4, read + 4, y + sign * 4], fill=READOUT, width=2)
+    if len(gauges) > GAUGES:
+        draw.text((0, GAUGES * ROW), f"and {len(gauges) - GAUGES} more that are not shown", MUTED, font)
+    return image
+
+
+def _shortened(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    """As much of a text as fits, from its end, which tells components apart."""
+    whole = text
+    while font.getlength(text) > width:
+        whole = whole[1:]
+        text = f"…{whole}"
+    return text
+
+
 def _scaled(frame: NDArray[np.uint8], scale: int) -> Image.Image:
-    image = Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame).convert("RGB")
-    return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+    image = Image.fromarray(np.ascontiguousarray(newest(frame))).convert("RGB")
+    image = image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+    ImageDraw.Draw(image).rectangle((0, 0, image.width - 1, image.height - 1), outline=EDGE)
+    return image
 
 
 def _marked(clip: Clip, t: int, scale: int) -> Image.Image:

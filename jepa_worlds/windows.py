@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from jepa_worlds.actions import vectors
 from jepa_worlds.dataset import Dataset, Shard, Split
 
 Batch = dict[str, Tensor]
@@ -15,8 +16,9 @@ Batch = dict[str, Tensor]
 class Windows:
     """All windows of T frames in a split: every episode at every offset.
 
-    A batch holds ``frames`` uint8 [B, T, C, H, W] (channels last in memory), ``actions`` [B, T−1, ...] and
-    ``factors.<name>`` [B, T, ...]. ``episode`` says which episode of the split each window is from.
+    A batch holds ``frames`` uint8 [B, T, C, H, W] (channels last in memory), ``actions`` float [B, T−1, A] (see
+    `actions.vectors`) and ``factors.<name>`` [B, T, F], whatever the shapes of an action and of a factor are.
+    ``episode`` says which episode of the split each window is from.
 
     Args:
         dataset: where they come from.
@@ -40,12 +42,13 @@ class Windows:
         resident: bool = False,
         stride: int = 1,
     ) -> None:
-        if length < 2:
+        if not isinstance(length, int) or length < 2:
             raise ValueError(f"a window needs at least 2 frames, got {length!r}")
         if stride < 1:
             raise ValueError(f"the stride between windows must be at least 1, got {stride!r}")
         shards = dataset.shards(split)
         self.length, self.device = length, torch.device(device)
+        self._space = dataset.manifest["action"]
         self._frames: list[NDArray[np.uint8]] = [shard.columns["frames"] for shard in shards]
         self._shard, self._frame, self._step, self.episode = _starts(shards, length, stride)
         if not len(self._shard):
@@ -91,7 +94,8 @@ class Windows:
         """The windows of given numbers, as a batch."""
         rows = torch.from_numpy(self._row[windows, None] + np.arange(self.length)).to(self.device)  # [B, T]
         steps = torch.from_numpy(self._action[windows, None] + np.arange(self.length - 1)).to(self.device)
-        batch = {name: column[steps if name == "actions" else rows] for name, column in self._columns.items()}
+        batch = {name: x[rows].reshape(*rows.shape, -1) for name, x in self._columns.items() if name != "actions"}
+        batch["actions"] = vectors(self._columns["actions"][steps], self._space)
         frames = self._resident[rows] if self._resident is not None else self._copied(windows)
         batch["frames"] = frames.permute(0, 1, 4, 2, 3)  # [B, T, H, W, C] -> [B, T, C, H, W]
         return batch

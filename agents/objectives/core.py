@@ -20,7 +20,7 @@ class Views:
         predictions: [B, T, D], rolled open-loop from the first latent; ``predictions[:, 0]`` is ``latents[:, 0]``.
         actions: [B, T−1, A], normalised.
         frames: [B, T, C, H, W], normalised.
-        factors: {name: [B, T, ...]}, in the units of the environment.
+        factors: {name: [B, T, F]}, in the units of the environment.
         decode: [B, T, D] -> normalised frames [B, T, C, H, W]; None if the model has no decoder.
     """
 

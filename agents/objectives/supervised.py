@@ -35,5 +35,5 @@ class Supervised(nn.Module):
         self.readout = nn.Linear(latent_dim, len(self.mean))
 
     def forward(self, views: Views) -> Terms:
-        target = (views.factors[self.factor].flatten(2) - self.mean) / self.std  # [B, T, F]
+        target = (views.factors[self.factor] - self.mean) / self.std  # [B, T, F]
         return {"supervised": (self.readout(views.predictions) - target).square().mean()}

@@ -10,7 +10,10 @@ from torch import Tensor, nn
 from agents.objectives.core import Terms
 
 Batch = Mapping[str, Tensor]
-"""``frames`` uint8 [B, T, C, H, W], ``actions`` [B, T−1, A], and ``factors.<name>`` [B, T, ...] for every factor."""
+"""``frames`` uint8 [B, T, C, H, W], ``actions`` float [B, T−1, A], and ``factors.<name>`` [B, T, F] for every factor.
+
+Choices among n come as one-hot vectors; actions and factors of any other shape in one row.
+"""
 
 
 class NoDecoder(RuntimeError):
@@ -24,9 +27,12 @@ class WorldModel(nn.Module, ABC):
 
     Attributes:
         latent_dim: size D of a latent.
+        context: number K of frames that a latent is made of. Latents 0 … K−2 of a sequence are made of fewer, and
+            neither losses, rollouts nor scores take them into account: all of these begin at step K−1.
     """
 
     latent_dim: int
+    context: int = 1
 
     @abstractmethod
     def encode(self, frames: Tensor, actions: Tensor | None = None) -> Tensor:

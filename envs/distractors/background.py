@@ -51,7 +51,7 @@ class Background(Distractor):
         blend: ``add``: (frame + level·N) / (1 + level), the paper's additive noise scaled so that nothing saturates;
             several make (frame + Σ level·N) / (1 + Σ level). ``over``: (1 − level)·frame + level·N, with a level of
             at most 1. ``behind``: the same where the scene leaves its backdrop to be seen, so that agent, goals and
-            walls stay as they are.
+            walls stay as they are, and behind whatever else was added or laid over, in whichever order.
 
     Raises:
         ValueError: not a source; unknown dynamics or blend; a level that is negative, not finite or above what the
@@ -101,19 +101,23 @@ class Background(Distractor):
         return {**state, "image": image}
 
     def apply(self, picture: Picture, state: State) -> Picture:
-        frame, image, level = picture.frame, state["image"], np.float32(self.level)
+        frame, backdrop, level = picture.frame, picture.backdrop, np.float32(self.level)
         if self.blend == "add":  # after others that were added, so that together they are (frame + Σ l·N) / (1 + Σ l)
             dimmed = picture.dimmed + self.level
-            scale = np.float32(1 / dimmed)
-            frame *= np.float32(picture.dimmed) * scale
-            frame += image * (level * scale)
-            return replace(picture, dimmed=dimmed)
+            kept = np.float32(picture.dimmed / dimmed)
+            frame *= kept
+            frame += np.multiply(state["image"], self.level / dimmed, dtype=np.float32)
+            return replace(picture, backdrop=backdrop * kept, dimmed=dimmed, seen=picture.seen * float(kept))
         if self.blend == "over":
-            frame += (image - frame) * level
-        else:
-            assert picture.coverage is not None
-            frame += (image - picture.backdrop) * ((1 - picture.coverage) * level)
-        return picture
+            frame += (state["image"].astype(np.float32) - frame) * level
+            return replace(picture, backdrop=backdrop * (1 - level), seen=picture.seen * (1 - self.level))
+        assert picture.coverage is not None
+        seen, uncovered, behind = np.float32(picture.seen), 1 - picture.coverage[..., 0], np.empty_like(frame)
+        for c in range(frame.shape[3]):  # numpy is slow at loops as short as the channels
+            change = (state["image"][..., c].astype(np.float32) * seen - backdrop[..., c]) * level
+            frame[..., c] += change * uncovered
+            behind[..., c] = backdrop[..., c] + change
+        return replace(picture, backdrop=behind)
 
     def background(self, state: State) -> tuple[float, NDArray[np.uint8]]:
         return self.level, state["image"]

@@ -18,23 +18,27 @@ from envs.random import Key
 FrameShape = tuple[int, int, int]  # (H, W, C)
 Dynamics = Literal["static", "dynamic", "drifting", "playing"]
 BACKGROUND_SIZE = 8  # numbers in the factor `background`
+CHUNK = 8  # worlds seen at a time, so that what is in hand stays in the processor's cache
 
 
 @dataclass(frozen=True)
 class Picture:
-    """Frames on their way from the world to the agent.
+    """Frames on their way from the world to the agent: what is in front + (1 − coverage)·backdrop.
 
     Attributes:
         frame: float32 [n, H, W, C], from 0 to 255.
         coverage: float32 [n, H, W, 1], how much of each pixel the scene covers; None unless a distractor asks for it.
-        backdrop: what is seen where the scene covers nothing; broadcasts against ``frame``.
+        backdrop: what is behind the scene, as much of it as is left under what was added or laid over; broadcasts
+            against ``frame``.
         dimmed: how many times the frame has been darkened to make room for what was added to it.
+        seen: share of the frame that is the world's own, under what was added or laid over.
     """
 
     frame: NDArray[np.float32]
     coverage: NDArray[np.float32] | None = None
     backdrop: NDArray[np.float32] = field(default_factory=lambda: np.zeros(1, np.float32))
     dimmed: float = 1.0
+    seen: float = 1.0
 
 
 class Distractor(ABC):
@@ -62,7 +66,7 @@ class Distractor(ABC):
 
     @abstractmethod
     def apply(self, picture: Picture, state: State) -> Picture:
-        """What is seen of a picture. May write into ``picture.frame``, which is its own."""
+        """What is seen of a picture. May write into ``picture.frame``, and into nothing else."""
 
     def background(self, state: State) -> tuple[float, NDArray[np.uint8]] | None:
         """Its level and its picture [n, H, W, C], if it is one that is seen behind or over the world."""
@@ -135,13 +139,24 @@ class Layers:
     def apply(
         self, frame: NDArray[np.uint8], coverage: NDArray[np.float32] | None, backdrop: ArrayLike, state: State
     ) -> NDArray[np.uint8]:
-        """What is seen: [n, H, W, C], [n, H, W, 1] -> [n, H, W, C]. Without distractors the frames are unchanged."""
+        """What is seen: [n, H, W, C], [n, H, W, 1] -> [n, H, W, C]. Without distractors the frames are unchanged.
+
+        ``backdrop`` is one for all frames, [C] or [H, W, C].
+        """
         if not self.distractors:
             return frame
-        picture = Picture(frame.astype(np.float32), coverage, np.asarray(backdrop, np.float32))
-        for i, distractor in enumerate(self.distractors):
-            picture = distractor.apply(picture, self._layer(state, i))
-        return (picture.frame + np.float32(0.5)).astype(np.uint8)
+        behind = np.asarray(backdrop, np.float32) + np.zeros(frame.shape[3], np.float32)  # in all channels
+        layers = [self._layer(state, i) for i in range(len(self.distractors))]
+        seen = np.empty_like(frame)
+        for part in (slice(i, i + CHUNK) for i in range(0, len(frame), CHUNK)):
+            covered = None if coverage is None else coverage[part]
+            picture = Picture(frame[part].astype(np.float32), covered, behind)
+            for distractor, layer in zip(self.distractors, layers, strict=True):
+                picture = distractor.apply(picture, {name: array[part] for name, array in layer.items()})
+            pixels = picture.frame
+            pixels += np.float32(0.5)
+            seen[part] = np.clip(pixels, 0, 255, out=pixels)
+        return seen
 
     def factors(self, state: State) -> Factors:
         """The factors of all: {name: [n, ...]}."""
@@ -186,6 +201,9 @@ class DistractedWorld(World):
     def render(self, state: State) -> NDArray[np.uint8]:
         coverage = self.world.coverage(state) if self.layers.need_coverage else None
         return self.layers.apply(self.world.render(state), coverage, self.backdrop, state)
+
+    def coverage(self, state: State) -> NDArray[np.float32]:
+        return self.world.coverage(state)
 
     def factors(self, state: State) -> Factors:
         return {**self.world.factors(state), **self.layers.factors(state)}

@@ -1,24 +1,32 @@
-"""Crops of natural photographs: those that scikit-image ships, a folder of pictures, or CIFAR-10."""
+"""Natural photographs, cropped or panned over: those that scikit-image ships, a folder of pictures, or CIFAR-10."""
 
 from __future__ import annotations
 
 import functools
+import itertools
 import pickle
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envs import random
+from envs.core import State
 from envs.distractors.background import Source
 from envs.random import Key
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 SHIPPED = ("camera", "coffee", "cat", "rocket", "brick", "grass", "coins", "moon")
 SHIPPED_HELD_OUT = ("astronaut", "stereo_motorcycle", "gravel", "hubble_deep_field")
 ZOOMS = (2.0, 4.0, 8.0)  # a picture's size in frames
 SMALL = 8 / 7  # for pictures less than twice the size of a frame: the paper's crop of 28 px out of CIFAR's 32
+PERIOD = 100  # steps in which a moving photograph is zoomed in and out
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 
 
@@ -26,22 +34,38 @@ PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 class Photographs(Source):
     """Random crops of photographs, at random zooms and mirrored at random; grey if the frame has one channel.
 
-    Training and held-out episodes show disjoint pictures.
+    With ``dynamics=playing`` the crop moves over its photograph in a random direction, turned back by the edges, while
+    it grows and shrinks again: panning and zooming. Training and held-out episodes show disjoint pictures.
 
     Attributes:
         path: nothing for the photographs that scikit-image ships (eight, and four held out); a folder of pictures
             (every fifth, by name, is held out); or a folder with CIFAR-10's ``data_batch_*`` and ``test_batch`` files
             (Python or binary version; the test batch is held out, as in the paper).
+        limit: at most this many pictures for training, and as many held out: the first ones. None for all.
+        speed: of a moving crop, in px of the picture a step.
+        zoom: a moving crop shows between 1 and 1 + zoom times the width of a frame, if the picture is so large.
 
     Raises:
+        ValueError: a limit below 1; a speed or a zoom that is negative or not finite.
         FileNotFoundError: the path is not a folder, or holds too few pictures.
+        OSError: a picture that cannot be read.
     """
 
     path: str | None = None
+    limit: int | None = None
+    speed: float = 1.0
+    zoom: float = 0.25
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and (type(self.limit) is not int or self.limit < 1):
+            raise ValueError(f"limit must be an integer of at least 1, or None for all pictures; got {self.limit!r}")
+        for name in ("speed", "zoom"):
+            if not (np.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise ValueError(f"{name} must be finite and at least 0, got {getattr(self, name)!r}")
 
     def sample(self, key: Key, frame_shape: tuple[int, int, int], held_out: bool) -> NDArray[np.uint8]:
         height, width, _ = frame_shape
-        pixels, start, size = _album(self.path, frame_shape, held_out)
+        pixels, start, size = _album(self.path, self.limit, frame_shape, held_out)
         picture = random.integers(random.fold_in(key, 0), len(start))
         top = random.integers(random.fold_in(key, 1), size[picture, 0] - height + 1)
         left = random.integers(random.fold_in(key, 2), size[picture, 1] - width + 1)
@@ -51,14 +75,64 @@ class Photographs(Source):
         index = (start[picture] + left)[:, None, None] + row[:, :, None] + column[:, None, :]  # [n, H, W]
         return np.ascontiguousarray(np.broadcast_to(pixels[index], (len(key), *frame_shape)))
 
+    def begin(self, key: Key, frame_shape: tuple[int, int, int], held_out: bool) -> State:
+        return self._moved(key, np.zeros(len(key), np.int64), frame_shape, held_out)
+
+    def play(self, state: State, time: NDArray[np.int64], held_out: bool) -> State:
+        return self._moved(state["key"], time, state["image"].shape[1:], held_out)
+
+    def _moved(self, key: Key, time: NDArray[np.int64], frame_shape: tuple[int, ...], held_out: bool) -> State:
+        """The crops at step ``time`` [n]."""
+        height, width, channels = frame_shape
+        pixels, start, size = _album(self.path, self.limit, (height, width, channels), held_out)
+        picture = random.integers(random.fold_in(key, 0), len(start))
+        mirrored = random.integers(random.fold_in(key, 1), 2) == 1
+        low, span = self._path(random.fold_in(key, 2), time, np.array([height, width]), size[picture])
+        image = np.empty((len(key), *frame_shape), np.uint8)
+        for i, chosen in enumerate(picture):
+            whole = pixels[start[chosen] : start[chosen] + size[chosen].prod()].reshape(*size[chosen], -1)
+            image[i] = _cut(whole, low[i], span[i], height, width)
+        image[mirrored] = image[mirrored, :, ::-1]
+        return {"key": key, "image": image}
+
+    def _path(
+        self, key: Key, time: NDArray[np.int64], frame: NDArray[np.int64], size: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Where the crops begin and how far they go at step ``time`` [n], in px (down, right) of their pictures
+        [n, 2], from the size (H, W) of a frame and those of the pictures [n, 2].
+        """
+        most = np.minimum(1 + self.zoom, (size / frame).min(axis=1))[:, None]  # frames in a crop at most
+        turn = random.uniform(random.fold_in(key, 0)) + time / PERIOD
+        span = frame * (1 + (most - 1) * (1 - np.cos(2 * np.pi * turn[:, None])) / 2)
+        room = size - frame * most  # for the middle of a crop, px
+        heading = random.uniform(random.fold_in(key, 1), high=2 * np.pi)
+        way = self.speed * time[:, None] * np.stack([np.sin(heading), np.cos(heading)], axis=1)
+        way += random.uniform(random.fold_in(key, 2), (2,)) * room
+        way = room - np.abs(np.mod(way, np.maximum(2 * room, 1e-9)) - room)  # there and back again
+        return np.clip(frame * most / 2 + way - span / 2, 0, size - span), span
+
+
+def _cut(
+    picture: NDArray[np.uint8], low: NDArray[np.float64], span: NDArray[np.float64], height: int, width: int
+) -> NDArray[np.uint8]:
+    """A crop of [h, w, C] that need not begin or end at whole pixels, as [height, width, C]."""
+    from PIL import Image
+
+    (top, left), (bottom, right) = low.astype(int), np.ceil(low + span).astype(int)
+    part = picture[top:bottom, left:right]
+    (y, x), (down, across) = low - (top, left), span
+    image = Image.fromarray(part if part.shape[2] == 3 else part[..., 0])
+    resized = image.resize((width, height), Image.Resampling.BILINEAR, (x, y, x + across, y + down))
+    return np.asarray(resized).reshape(height, width, -1)
+
 
 @functools.lru_cache(maxsize=8)
 def _album(
-    path: str | None, frame_shape: tuple[int, int, int], held_out: bool
+    path: str | None, limit: int | None, frame_shape: tuple[int, int, int], held_out: bool
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
     """All pictures in one array: pixels [sum of H·W, 1 or 3], where each starts [m], its height and width [m, 2]."""
     pictures = _shipped(held_out) if path is None else _stored(Path(path), held_out)
-    sized = [image for picture in pictures for image in _resized(picture, frame_shape)]
+    sized = [image for picture in itertools.islice(pictures, limit) for image in _resized(picture, frame_shape)]
     pixels = np.concatenate([image.reshape(-1, image.shape[2]) for image in sized])
     start = np.cumsum([0] + [image.shape[0] * image.shape[1] for image in sized[:-1]])
     return pixels, start, np.array([image.shape[:2] for image in sized])
@@ -87,8 +161,6 @@ def _shipped(held_out: bool) -> Iterator[NDArray[np.uint8]]:
 
 
 def _stored(folder: Path, held_out: bool) -> Iterator[NDArray[np.uint8]]:
-    from PIL import Image
-
     if not folder.is_dir():
         raise FileNotFoundError(f"photographs: {str(folder)!r} is not a folder of pictures or of CIFAR-10")
     if any(folder.glob("data_batch_*")):
@@ -102,7 +174,22 @@ def _stored(folder: Path, held_out: bool) -> Iterator[NDArray[np.uint8]]:
             f"held-out episodes show different ones"
         )
     for file in chosen:
-        yield np.asarray(Image.open(file).convert("RGB"))
+        yield np.asarray(opened(file))
+
+
+def opened(file: Path) -> Image.Image:
+    """A picture from a file, in colour.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            return image.convert("RGB")
+    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
+        raise OSError(f"{str(file)!r} cannot be read as a picture: {error}; replace it, or remove it") from error
 
 
 def _cifar10(folder: Path, held_out: bool) -> Iterator[NDArray[np.uint8]]:

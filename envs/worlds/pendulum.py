@@ -25,10 +25,13 @@ class Pendulum(DrawnWorld):
 
     Action: torque u, Box(−2, 2, (1,)), in N·m.
     Reward: −(θ² + 0.1·ω² + 0.001·u²) before the step, with θ in [−π, π).
-    Factors: ``angle`` [2] = (cos θ, sin θ); ``angular_velocity`` [1], ω in rad/s.
+    Factors: ``angle`` [2] = (cos θ, sin θ); ``angular_velocity`` [1], ω in rad/s; ``location.tip`` [2], (x, y) in px.
 
     Args:
         size: side of a frame in px.
+
+    Raises:
+        ValueError: a size that is not a whole number of px.
     """
 
     render_fps = 20
@@ -36,18 +39,19 @@ class Pendulum(DrawnWorld):
 
     def __init__(self, size: int = 64) -> None:
         self.frame_shape = (size, size, 3)
-        self.view = View((size, size), centre=(0, 0), width=2.6)
+        self.view = View((size, size), centre=(0, 0), width=2.4 * LENGTH)
         self.action_space = spaces.Box(-MAX_TORQUE, MAX_TORQUE, (1,), np.float32)
         self.factor_space = spaces.Dict(
             {
                 "angle": spaces.Box(-1, 1, (2,), np.float32),
                 "angular_velocity": spaces.Box(-MAX_SPEED, MAX_SPEED, (1,), np.float32),
+                "location.tip": self.view.space((-LENGTH, -LENGTH), (LENGTH, LENGTH)),
             }
         )
 
     def initial(self, key: Key) -> State:
-        start = random.uniform(key, (2,), [-np.pi, -1.0], [np.pi, 1.0])
-        return {"angle": start[:, 0], "velocity": start[:, 1]}
+        angle, velocity = random.uniform(key, (2,), [-np.pi, -1.0], [np.pi, 1.0]).T
+        return {"angle": angle, "velocity": velocity}
 
     def transition(self, state: State, action: NDArray) -> State:
         torque = _torque(action)
@@ -60,13 +64,20 @@ class Pendulum(DrawnWorld):
         return -(angle**2 + 0.1 * state["velocity"] ** 2 + 0.001 * _torque(action) ** 2)
 
     def draw(self, canvas: Canvas, state: State) -> None:
-        tip = np.stack([-np.sin(state["angle"]), np.cos(state["angle"])], axis=1) * LENGTH
-        canvas.capsule(self.view((0, 0)), self.view(tip), 0.1 * self.view.scale, ROD)
+        canvas.capsule(self.view((0, 0)), self._tip(state), 0.1 * self.view.scale, ROD)
         canvas.disc(self.view((0, 0)), 0.05 * self.view.scale, AXLE)
 
     def factors(self, state: State) -> Factors:
         angle = np.stack([np.cos(state["angle"]), np.sin(state["angle"])], axis=1)
-        return {"angle": angle.astype(np.float32), "angular_velocity": state["velocity"][:, None].astype(np.float32)}
+        return {
+            "angle": angle.astype(np.float32),
+            "angular_velocity": state["velocity"][:, None].astype(np.float32),
+            "location.tip": self._tip(state).astype(np.float32),
+        }
+
+    def _tip(self, state: State) -> NDArray[np.float64]:
+        """The end of the rod in px: [n, 2]."""
+        return self.view(np.stack([-np.sin(state["angle"]), np.cos(state["angle"])], axis=1) * LENGTH)
 
 
 def _torque(action: NDArray) -> NDArray[np.float64]:

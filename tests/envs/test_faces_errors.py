@@ -79,13 +79,22 @@ def test_step__refuses_an_action_that_is_not_finite(bad, assert_same):
     env.reset(seed=0)
     batch.reset(seed=0)
     before = env.state, batch.state
-    with pytest.raises(ValueError, match="actions must be finite, got"):
+    with pytest.raises(ValueError, match="actions must be finite and in Box"):
         env.step(np.array([0, bad]))
     many = np.zeros((5, 2), np.float32)
     many[3, 0] = bad
-    with pytest.raises(ValueError, match="actions must be finite, got"):
+    with pytest.raises(ValueError, match="actions must be finite and in Box"):
         batch.step(many)
     assert_same((env.state, batch.state), before)  # refused, not half done
+
+
+@pytest.mark.parametrize("bad", [-1, 3, 7])
+def test_step__refuses_an_action_that_is_not_among_the_discrete_ones(bad):
+    env, many = gymnasium.make("jepa_worlds/Acrobot-v0").unwrapped, vector("jepa_worlds/Acrobot-v0", 2)
+    for face, action in ((env, bad), (many, np.array([0, bad]))):
+        face.reset(seed=0)
+        with pytest.raises(ValueError, match=r"actions must be finite and in Discrete\(3\), got"):
+            face.step(action)
 
 
 @pytest.mark.parametrize("make", [gymnasium.make, vector])

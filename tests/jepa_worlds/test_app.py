@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from omegaconf import OmegaConf
 
 from jepa_worlds import collect
-from jepa_worlds.app import command, composed, plain
+from jepa_worlds.app import command, composed, plain, require_types
 
 Run = Callable[..., tuple[int, str]]
 
@@ -22,7 +25,6 @@ def run(monkeypatch, capsys, tmp_path) -> Run:
 
     def run(*arguments: str, main=collect.main) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["collect", *arguments])
-        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # a command sets it for Hydra
         try:
             command("collect")(main)()
         except SystemExit as end:
@@ -123,6 +125,60 @@ def test_command__refuses_a_group_of_another_command(run):
     assert message.startswith("error: unknown configuration key 'objective'. Known: behaviour")
 
 
+@pytest.mark.parametrize("override", ["+unknown=1", "++unknown=1", "+unknown.deep=1", "+readout=ridge"])
+def test_command__refuses_a_key_that_is_added_at_the_top_and_never_looked_at(run, override):
+    status, message = run(override, "out=x", main=lambda config: pytest.fail("accepted"))
+    key = re.split(r"[.=]", override.lstrip("+"))[0]
+    assert status == 1
+    assert message.startswith(f"error: unknown configuration key {key!r}")
+    assert "Known: behaviour, " in message and message.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["+distractor.third._target_=x", "+distractor@distractor.third=uniform", "++seed=1", "++distractor.first.x=1"],
+)
+def test_command__takes_what_is_added_below(run, override):
+    seen = []
+    assert run("distractor=stack", override, "out=x", main=lambda config: seen.append(plain(config))) == (0, "")
+    assert seen == [plain(composed("collect", ["distractor=stack", override, "out=x"]))]
+
+
+@pytest.mark.parametrize("before", ["0", "1", None])
+@pytest.mark.parametrize("error", [None, ValueError("bad"), KeyboardInterrupt()])
+def test_command__leaves_the_environment_as_it_was(run, monkeypatch, before, error):
+    if before is None:
+        monkeypatch.delenv("HYDRA_FULL_ERROR")
+    else:
+        monkeypatch.setenv("HYDRA_FULL_ERROR", before)
+    environment, seen = dict(os.environ), []
+
+    def main(config):
+        seen.append(os.environ["HYDRA_FULL_ERROR"])
+        if error:
+            raise error
+
+    with suppress(ValueError):  # with HYDRA_FULL_ERROR=1, bad input shows its traceback
+        run("out=x", main=main)
+    assert seen == ["1"]
+    assert dict(os.environ) == environment
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "said"),
+    [
+        ("yes", bool, "true or false"),
+        (1.5, int, "an integer"),
+        (True, int, "an integer"),
+        ("a", list, r"a list, as in"),
+    ],
+)
+def test_require_types__names_what_was_expected_and_got(value, kind, said):
+    require_types({"x": kind(), "y": value}, x=kind)
+    with pytest.raises(ValueError, match=f"y must be {said}.*, got {value!r}"):
+        require_types({"x": kind(), "y": value}, x=kind, y=kind)
+
+
 def test_command__says_what_must_be_given(run):
     assert run() == (1, "error: out=… must be given; --help shows an example\n")
 
@@ -174,6 +230,7 @@ def test_process__helps(run_command, tmp_path):
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "Collect an offline, reward-free dataset" in ended.stdout
     assert "python -m jepa_worlds.collect env=moving_dot" in ended.stdout
-    assert "\ndistractor: none, " in ended.stdout
-    assert "num_envs: 256" in ended.stdout
+    options, *_ = [line for line in ended.stdout.splitlines() if line.startswith("distractor: ")]
+    assert {"none", "uniform"} <= {*options.removeprefix("distractor: ").split(", ")}
+    assert "\nnum_envs: " in ended.stdout
     assert list(tmp_path.iterdir()) == []

@@ -200,7 +200,13 @@ def test_load__refuses_weights_with_other_names(run: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("{", "is not JSON"), ("[]", "does not describe a model"), ('{"model": {}}', "should hold 'model' and 'spec'")],
+    [
+        ("{", "is not JSON"),
+        ("[]", "does not describe a model"),
+        ('{"model": {}}', "should hold 'model' and 'spec'"),
+        ('{"model": {}, "spec": {}}', "not a model of format 'jepa_worlds/model/1': its format is None"),
+        ('{"model": {}, "spec": {}, "format": "jepa_worlds/model/9"}', "its format is 'jepa_worlds/model/9'; load it"),
+    ],
 )
 def test_load__refuses_a_card_that_is_none(run: Path, content: str, message: str) -> None:
     (run / "model.json").write_text(content)

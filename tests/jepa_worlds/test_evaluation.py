@@ -15,7 +15,17 @@ from agents.probes.ridge import Ridge
 from agents.world_models.core import Batch, WorldModel
 from jepa_worlds import evaluation
 from jepa_worlds.dataset import SPLITS, Dataset
-from jepa_worlds.evaluation import BySplit, chance, constant, features, interval, quick_probe, score, split_windows
+from jepa_worlds.evaluation import (
+    BySplit,
+    chance,
+    constant,
+    features,
+    interval,
+    quick_probe,
+    require_room,
+    score,
+    split_windows,
+)
 from jepa_worlds.windows import Windows
 
 COUNTS = {"train": 60, "validation": 20, "test": 30}
@@ -79,6 +89,16 @@ def test_score__is_the_norm_of_the_error_over_all_steps_and_at_each(linear: tupl
     truth = factors["test"] + step
     spread = (truth - truth.mean(dim=(0, 1))).square().sum(dim=-1).mean()
     assert found.r2 == pytest.approx(1 - found.rmse**2 / float(spread), rel=1e-4)
+
+
+def test_score__tells_components_apart(linear: tuple[BySplit, BySplit]) -> None:
+    splits, factors = linear
+    noise, constant = {s: torch.randn(len(x), 5, 1) for s, x in splits.items()}, torch.ones(30, 5, 1)
+    mixed: BySplit = {s: torch.cat([x, 100 * noise[s], torch.randn_like(noise[s])], -1) for s, x in factors.items()}
+    mixed["test"] = torch.cat([mixed["test"][..., :3], constant], dim=-1)
+    first, second, third, last = score(Ridge(), splits, mixed).r2_per_component
+    assert first is not None and second is not None and min(first, second) > 0.97
+    assert third is not None and abs(third) < 0.3 and last is None
 
 
 @pytest.mark.parametrize("probe", [Ridge, GradientProbe])
@@ -189,6 +209,33 @@ def test_features__are_latents_and_open_loop_rollouts_from_the_first_frame(windo
     assert torch.equal(found.factors["location"], batch["factors.location"])
     assert found.factors.keys() == {"location", "background"}
     assert found.windows.tolist() == list(range(10))
+
+
+def test_features__begin_where_all_that_a_latent_is_made_of_was_seen(windows: dict[str, Windows]) -> None:
+    model, split = Pixels(), windows["validation"]
+    whole = features(model, split, limit=100)
+    model.context = 3
+    found = features(model, split, limit=100)
+    batch = split.take(np.arange(10))
+    assert torch.equal(found.latents, whole.latents[:, 2:])
+    moved = batch["actions"][:, 2:].cumsum(dim=1).mean(dim=-1, keepdim=True)
+    assert torch.equal(found.rollouts[:, 0], whole.latents[:, 2])
+    assert torch.allclose(found.rollouts[:, 1:], whole.latents[:, 2:3] + moved)
+    for name, x in found.factors.items():
+        assert torch.equal(x, batch[f"factors.{name}"][:, 2:])
+    pixels = found.pixels.unflatten(2, (784, 3))  # the same three frames that the model sees
+    for t in range(6):
+        for i in range(3):
+            assert torch.equal(pixels[:, t, :, i], whole.pixels[:, t + i])
+
+
+def test_require_room__refuses_windows_in_which_nothing_is_left_to_predict() -> None:
+    model = Pixels()
+    model.context = 4
+    require_room(model, 5)
+    for length in (2, 3, 4):
+        with pytest.raises(ValueError, match=rf"more frames than the 4 that a latent is made of .*, got {length}"):
+            require_room(model, length)
 
 
 def test_features__limits_the_windows_to_a_fixed_choice_from_all(windows: dict[str, Windows]) -> None:

@@ -34,7 +34,6 @@ def test_command__interrupted_leaves_nothing_half_written(name, main, place, tra
     out = tmp_path / ("video.mp4" if name == "record" else "out")
     arguments = ["episodes=20"] if name == "demo" else [f"run={trained}"]
     monkeypatch.setattr(*place, interrupt)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # the command sets it in this process: put it back afterwards
     monkeypatch.setattr(sys, "argv", [name, *arguments, f"out={out}"])
     with pytest.raises(SystemExit) as stopped:
         command(name)(main)()

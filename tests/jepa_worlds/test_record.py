@@ -93,12 +93,13 @@ def test_record__shows_true_and_probed_places_and_what_the_model_imagines(
     episodes = np.load(dataset_path / test[0]["name"] / "frames.npy").reshape(-1, 17, 28, 28, 1)
     places = np.load(dataset_path / test[0]["name"] / "factors.location.npy").reshape(-1, 17, 2)
     probe, _, _ = open_probe(plain(composed("record", [f"run={run}", "out=x.mp4"])))
-    predictions = probe.score_positions()["location"].predictions.numpy()
+    predictions = probe.score_shown()["location"].predictions.numpy()
     for number, clip in enumerate(clips):
         assert clip.title == f"{run.name}, held-out episode {number}"
         np.testing.assert_array_equal(clip.frames, episodes[number])
         np.testing.assert_array_equal(clip.truth["location"], places[number])
         np.testing.assert_array_equal(clip.readout["location"], predictions[number])
+        assert not clip.gauges  # background is a number only
         if run.name == "jepa":
             assert clip.imagined is None
         else:
@@ -152,12 +153,12 @@ def test_record__refuses_an_out_that_cannot_be_written_before_it_probes(
     assert (tmp_path / "file").read_text() == "in the way"
 
 
-def test_record__says_so_if_there_is_no_place_to_show(jepa: Path, dataset_path: Path, tmp_path: Path) -> None:
+def test_record__says_so_if_there_is_nothing_to_show(jepa: Path, dataset_path: Path, tmp_path: Path) -> None:
     data = Path(shutil.copytree(dataset_path, tmp_path / "data"))
     manifest = json.loads((data / "dataset.json").read_text())
     del manifest["factors"]["location"]
     (data / "dataset.json").write_text(json.dumps(manifest))
-    with pytest.raises(ValueError, match=r"there is no position to show: the factors are \['background'\]"):
+    with pytest.raises(ValueError, match=r"there is nothing to show: the factors are \['background'\]"):
         record.main(composed("record", [f"run={jepa}", f"data={data}", f"out={tmp_path / 'video.mp4'}"]))
     assert not (tmp_path / "video.mp4").exists()
 

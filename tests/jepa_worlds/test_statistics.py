@@ -23,7 +23,8 @@ def folder(tmp_path):
                 for column, array in part.items():
                     np.save(tmp_path / name / f"{column}.npy", array)
                 shards.append({"name": name, "split": split})
-        return tmp_path, {"shards": shards, "factors": factors, "frame_shape": [2, 3, channels]}
+        manifest = {"shards": shards, "factors": factors, "frame_shape": [2, 3, channels], "action": {"shape": [2]}}
+        return tmp_path, manifest
 
     return write
 
@@ -62,6 +63,13 @@ def test_moments__have_no_standard_deviation_of_zero(folder):
     assert found["frames"] == {"mean": [7.0], "std": [1.0]}
     assert found["actions"]["std"] == [1.0, 1.0]
     np.testing.assert_allclose(found["actions"]["mean"], 0.3, rtol=1e-6)
+
+
+def test_moments__rescale_no_one_hot_vectors(folder):
+    stored = {"frames": np.zeros((5, 2, 3, 1), np.uint8), "actions": np.array([[7, 1], [9, 0], [7, 1]])}
+    out, manifest = folder({}, train=[stored])
+    manifest["action"] = {"shape": [2], "sizes": [3, 2], "start": [7, 0]}
+    assert moments(out, manifest)["actions"] == {"mean": [0.0] * 5, "std": [1.0] * 5}
 
 
 def test_moments__leave_held_out_episodes_aside(folder):

@@ -14,19 +14,20 @@ import moviepy.config
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFont
 
 import envs  # noqa: F401  registers the environments
 from jepa_worlds import video
 from jepa_worlds.figures import READOUT, TRUTH
-from jepa_worlds.video import Clip, check_writable, write_video
+from jepa_worlds.video import Clip, Gauge, check_writable, write_video
 
 RGB = NDArray[np.uint8]
 
 
 def clip(steps: int = 4, size: tuple[int, int, int] = (28, 28, 1), imagined: bool = False, **more: Any) -> Clip:
     frames = np.random.default_rng(0).integers(0, 100, (steps, *size), np.uint8)
-    return Clip("title", frames, imagined=frames[::-1] if imagined else None, **more)
+    here = {"location": np.full((steps, 2), 13.0)}
+    return Clip("title", frames, here, here, frames[::-1] if imagined else None, **more)
 
 
 def placed(truth: tuple[float, float], readout: tuple[float, float], size: int = 28) -> Clip:
@@ -151,7 +152,7 @@ def test_marked__circles_the_dot_of_the_environment() -> None:
         frame, info = env.reset(seed=seed)
         place = info["factors"]["location"]
         circle = video._marked(Clip("t", frame[None], {"location": place[None]}, {"location": -99 + place[None]}), 0, 7)
-        seen = np.asarray(video._scaled(frame, 7))[..., 0].astype(float)
+        seen = np.repeat(np.repeat(frame[..., 0].astype(float), 7, axis=0), 7, axis=1)
         centres = np.arange(196) + 0.5
         dot = np.array([seen.sum(axis=axis) @ centres / seen.sum() for axis in (0, 1)])  # of mass, (x, y)
         ring = of_colour(np.asarray(circle), TRUTH)
@@ -171,13 +172,72 @@ def test_marked__draws_every_factor() -> None:
 def test_tile__puts_seen_marked_and_imagined_side_by_side() -> None:
     seen, imagined = np.full((1, 28, 28, 3), 60, np.uint8), np.full((1, 28, 28, 3), 180, np.uint8)
     here = {"location": np.array([[13.0, 13.0]])}
-    tile = np.asarray(video._tile(Clip("title", seen, here, here, imagined), 0, panels=3))
+    tile = np.asarray(video._tile(Clip("title", seen, here, here, imagined), 0))
     assert tile.shape == (video.HEADER + 196, 3 * 196 + 2 * video.GAP, 3)
     panels = [tile[video.HEADER :, left : left + 196] for left in range(0, 3 * 196, 196 + video.GAP)]
-    assert (panels[0] == 60).all() and (panels[2] == 180).all()
+    assert (panels[0][1:-1, 1:-1] == 60).all() and (panels[2][1:-1, 1:-1] == 180).all()
+    assert (panels[0][0] > 150).all() and (
+        panels[0][:, -1] > 150
+    ).all()  # an edge, for frames that are white themselves
     assert (panels[1] == 60).mean() > 0.8 and len(of_colour(panels[1], TRUTH)) > 50 < len(of_colour(panels[1], READOUT))
     assert (tile[: video.HEADER] < 128).any()  # the title
     assert (tile[video.HEADER :, 196 : 196 + video.GAP] == 255).all()
+
+
+def gauge(truth: float, readout: float, label: str = "speed", low: float = -2, high: float = 6) -> Gauge:
+    return Gauge(label, low, high, np.array([truth]), np.array([readout]))
+
+
+@pytest.mark.parametrize(("truth", "readout"), [(-2, 6), (0, 4), (5, -1), (2, 2)])
+def test_gauges__mark_truth_and_readout_on_a_scale(truth: float, readout: float) -> None:
+    image = np.asarray(video._gauges([gauge(truth, readout)], 0))
+    ring, cross = of_colour(image, TRUTH), of_colour(image, READOUT)
+    length = video.BAR - 10
+    for marks, value in ((ring, truth), (cross, readout)):
+        centre = (marks.min(axis=0) + marks.max(axis=0)) / 2
+        if truth != readout:  # or one hides the other
+            assert centre[0] == pytest.approx(video.LABEL + (value + 2) / 8 * length, abs=2)
+        assert centre[1] == pytest.approx(video.ROW // 2, abs=2)
+    assert (image[: video.ROW, : video.LABEL - 8] < 128).any()  # the label
+
+
+def test_gauges__keep_what_is_outside_at_the_ends() -> None:
+    image = np.asarray(video._gauges([gauge(99, -99), gauge(3, 3, low=3, high=3)], 0))
+    upper = [of_colour(image[: video.ROW], colour)[:, 0].mean() for colour in (TRUTH, READOUT)]
+    assert upper == pytest.approx([video.LABEL + video.BAR - 10, video.LABEL], abs=2)
+    lower = of_colour(image[video.ROW :], READOUT)[:, 0].mean()
+    assert lower == pytest.approx(video.LABEL, abs=2)  # a scale without a length
+
+
+@pytest.mark.parametrize("count", [10, 11, 30])
+def test_gauges__are_ten_at_most_and_say_so(count: int) -> None:
+    image = np.asarray(video._gauges([gauge(0, 0)] * count, 0))
+    rows = {int(y) // video.ROW for _, y in of_colour(image, READOUT)}
+    assert rows == set(range(10))
+    assert (image[10 * video.ROW :] < 200).any() == (count > 10)
+
+
+def test_shortened__keeps_the_end_that_tells_components_apart() -> None:
+    font = ImageFont.load_default(11)
+    assert video._shortened("speed", 100, font) == "speed"
+    short = video._shortened("a_very_long_name_of_something[12]", 100, font)
+    assert short.startswith("…") and short.endswith("something[12]") and font.getlength(short) <= 100
+
+
+def test_tile__has_gauges_where_there_is_no_place_to_mark() -> None:
+    frames = np.full((1, 28, 28, 3), 60, np.uint8)
+    alone = video._tile(Clip("title", frames), 0)
+    beside = video._tile(Clip("title", frames, gauges=[gauge(0, 4)]), 0)
+    assert alone.width == 196 and beside.width == 196 + video.GAP + video.LABEL + video.BAR
+    assert len(of_colour(np.asarray(beside)[video.HEADER :, 196:], TRUTH)) > 10
+
+
+@pytest.mark.parametrize(
+    ("channels", "shown"), [(1, [0, 0, 0]), (2, [1, 1, 1]), (3, [0, 1, 2]), (4, [3, 3, 3]), (9, [6, 7, 8])]
+)
+def test_scaled__shows_the_newest_of_stacked_frames(channels: int, shown: list[int]) -> None:
+    frame = np.broadcast_to(np.arange(channels, dtype=np.uint8) * 20, (8, 8, channels))
+    assert np.asarray(video._scaled(frame, 2))[8, 8].tolist() == [20 * channel for channel in shown]
 
 
 @pytest.mark.parametrize("side", [(100, 100), (101, 100), (100, 101), (101, 101)])

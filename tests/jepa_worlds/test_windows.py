@@ -66,6 +66,14 @@ def test_windows__are_batches_of_frames_actions_and_factors(dataset):
     assert {batch[name].dtype for name in COLUMNS - {"frames"}} == {torch.float32}
 
 
+def test_windows__have_factors_of_any_shape_in_rows(dataset):
+    rows = Windows(dataset, "train", 4).take(np.arange(9))["factors.background"]
+    tables = Dataset(dataset.path)
+    for shard in tables.shards("train"):
+        shard.columns["factors.background"] = shard.columns["factors.background"].reshape(-1, 2, 2, 2)
+    assert torch.equal(Windows(tables, "train", 4).take(np.arange(9))["factors.background"], rows)
+
+
 def test_windows__put_channels_before_rows(tmp_path, collect_to):
     dataset = Dataset(collect_to(tmp_path / "data", "env=three_dots", "episodes=4"))
     frames = Windows(dataset, "train", 6).take(np.arange(4))["frames"]
@@ -93,12 +101,17 @@ def test_windows__stay_within_episodes_of_different_lengths(races, length, strid
     assert len({int(steps) for shard in races.shards("train") for steps in shard.lengths}) > 3
     assert len(windows) == len(expected) > 0
     found = windows.take(np.arange(len(windows)))
-    assert found["actions"].dtype == torch.int64
     for name, x in found.items():
+        stored = np.stack([window[name] for window in expected])
+        if name == "actions":
+            stored = np.eye(3, dtype=np.float32)[stored]  # one-hot vectors
+        elif name != "frames":
+            stored = stored.reshape(*stored.shape[:2], -1)  # scalars are rows of one number
         x = x.permute(0, 1, 3, 4, 2) if name == "frames" else x
-        np.testing.assert_array_equal(x.numpy(), np.stack([window[name] for window in expected]), strict=True)
+        np.testing.assert_array_equal(x.numpy(), stored, strict=True)
     steps = found["factors.position"].diff(dim=1)
-    assert torch.equal(steps, found["actions"].float()), "an action moves a frame to the next"
+    moved = found["actions"] @ torch.tensor([[0.0], [1.0], [2.0]])
+    assert torch.equal(steps, moved), "an action moves a frame to the next"
     assert (found["factors.goal"] == found["factors.goal"][:, :1]).all(), "a window shows a single race"
 
 
@@ -177,9 +190,9 @@ def test_windows__refuse_a_length_that_no_episode_has(dataset, races):
         Windows(races, "train", 8)
 
 
-@pytest.mark.parametrize("length", [1, 0, -3])
+@pytest.mark.parametrize("length", [1, 0, -3, 2.5, "two", None])
 def test_windows__refuse_a_length_without_a_step(dataset, length):
-    with pytest.raises(ValueError, match=f"a window needs at least 2 frames, got {length}"):
+    with pytest.raises(ValueError, match=f"a window needs at least 2 frames, got {length!r}"):
         Windows(dataset, "train", length)
 
 

@@ -25,17 +25,6 @@ def test_supervised__is_the_squared_error_of_a_linear_readout_of_every_predictio
     assert terms["supervised"].item() == pytest.approx(np.mean(errors))
 
 
-def test_supervised__flattens_factors_of_any_shape(make_views):
-    board = torch.randn(5, 4, 2, 2, dtype=torch.double)
-    flat = make_views(factors={"board": board.flatten(2)})
-    square = make_views(
-        latents=flat.latents, predictions=flat.predictions, factors={"board": board, "location": board[..., 0]}
-    )
-    model = Supervised(6, "board", STATISTICS).double()
-    assert model.readout.out_features == 4
-    assert model(flat)["supervised"] == model(square)["supervised"]
-
-
 def test_supervised__constant_predictions_pay_at_least_the_variance(make_views):
     factor = torch.randn(400, 4, 2) * torch.tensor([2.0, 0.5]) + torch.tensor([10.0, -2.0])
     constant = torch.ones(400, 4, 6)

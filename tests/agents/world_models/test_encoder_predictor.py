@@ -133,6 +133,75 @@ def test_update__is_the_encoding_of_the_last_frame(batch):
     torch.testing.assert_close(state, latents[:, 1])
 
 
+# Several frames at a time
+
+
+def stacking(frames, objectives=None, **parts):
+    """A model that sees ``frames`` at a time."""
+    return make(objectives, encoder=SpaceToDepth((frames * 2, 8, 12), DIM, width=8), frames=frames, **parts)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_encode__shows_the_encoder_the_last_frames_with_the_newest_last(frames, batch):
+    model = make(encoder=nn.Flatten(), latent_dim=192 * frames, frames=frames)
+    assert model.context == frames
+    one_by_one = make(encoder=nn.Flatten(), latent_dim=192).encode(batch["frames"])  # [B, T, 192]
+    found = model.encode(batch["frames"]).unflatten(2, (frames, 192))
+    for t in range(5):
+        for i in range(frames):
+            assert torch.equal(found[:, t, i], one_by_one[:, max(0, t - frames + 1 + i)]), (t, i)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 4])
+def test_update__feeding_frames_one_at_a_time_is_encoding_the_sequence(frames, batch):
+    model = stacking(frames).eval()
+    latents, state = model.encode(batch["frames"], batch["actions"]), None
+    for t in range(5):
+        state = model.update(state, None if t == 0 else batch["actions"][:, t - 1], batch["frames"][:, t])
+        assert state.shape == (8, DIM + (frames - 1) * 192)
+        torch.testing.assert_close(state[:, :DIM], latents[:, t], atol=1e-6, rtol=1e-5)
+
+
+def test_update__goes_on_from_a_state_that_was_kept(batch):
+    model, frames = stacking(3).eval(), batch["frames"]
+    state = model.update(model.update(model.update(None, None, frames[:, 0]), None, frames[:, 1]), None, frames[:, 2])
+    kept = state.clone()
+    here, there = model.update(state, None, frames[:, 3]), model.update(state, None, frames[:, 4])
+    assert torch.equal(state, kept)
+    assert not torch.allclose(here[:, :DIM], there[:, :DIM])
+    torch.testing.assert_close(there[:, :DIM], model.encode(frames[:, [1, 2, 4]])[:, 2])
+
+
+def test_loss__begins_where_every_frame_that_a_latent_is_made_of_was_seen(batch):
+    recorder, predictor = Recorder(), Identity()
+    model = stacking(3, {"recorder": recorder}, predictor=predictor).eval()
+    model.loss(batch)
+    views = recorder.views
+    torch.testing.assert_close(views.latents, model.encode(batch["frames"])[:, 2:])
+    assert torch.equal(predictor.context, views.latents[:, :1])
+    torch.testing.assert_close(views.predictions, views.latents[:, :1].expand(-1, 3, -1))
+    torch.testing.assert_close(
+        views.actions * torch.tensor(ACTION_STD) + torch.tensor(ACTION_MEAN), batch["actions"][:, 2:]
+    )
+    mean, std = (torch.tensor(x).view(2, 1, 1) for x in (FRAME_MEAN, FRAME_STD))
+    torch.testing.assert_close(views.frames, (batch["frames"][:, 2:].float() - mean) / std)
+    assert torch.equal(views.factors["location"], batch["factors.location"][:, 2:])
+
+
+def test_loss__of_several_frames_draws_one(batch):
+    model = stacking(2, all_objectives(), decoder=DepthToSpace(FRAME, DIM, width=3))
+    terms = model.loss(batch)
+    torch.stack(list(terms.values())).sum().backward()
+    assert all(torch.isfinite(term) for term in terms.values())
+    assert model.decode(model.encode(batch["frames"])).shape == batch["frames"].shape
+
+
+@pytest.mark.parametrize("frames", [0, -1, 1.5, "two", None])
+def test_encoder_predictor__refuses_a_number_of_frames_that_is_none(frames):
+    with pytest.raises(ValueError, match=f"frames must be an integer of at least 1, got {frames!r}"):
+        make(frames=frames)
+
+
 # Prediction
 
 
@@ -184,7 +253,7 @@ def test_loss__shows_objectives_the_batch_as_the_model_sees_it(batch):
     mean, std = (torch.tensor(x).view(2, 1, 1) for x in (FRAME_MEAN, FRAME_STD))
     torch.testing.assert_close(views.frames, (batch["frames"].float() - mean) / std)
     assert views.factors.keys() == {"location", "location.moved"}
-    assert views.factors["location.moved"] is batch["factors.location.moved"]
+    assert torch.equal(views.factors["location.moved"], batch["factors.location.moved"])
     drawn = views.decode(latents)  # normalised, as the frames beside it are
     torch.testing.assert_close((drawn * std + mean).clamp(0, 255), model.decode(latents))
 

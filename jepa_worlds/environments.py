@@ -1,0 +1,52 @@
+"""Vector environments from configuration."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import gymnasium
+
+import envs as _envs  # noqa: F401  registers the environments
+from envs.registry import NAMESPACE
+
+AT_ONCE = 256  # native worlds, which are stepped and drawn together in this process
+
+
+def make_vec(config: dict[str, Any], num_envs: int, **kwargs: Any) -> gymnasium.vector.VectorEnv:
+    """The environments of a configuration.
+
+    Args:
+        config: ``id``, and what else its environment takes. With ``via``, the id of an environment of this package
+            that wraps others, ``id`` is what it wraps and ``kwargs`` is what that takes.
+        num_envs: how many.
+        kwargs: added to what the environment takes.
+
+    Raises:
+        ValueError: an environment that does not exist, or does not take these arguments.
+    """
+    given = {**config}
+    name = given.pop("id")
+    wrapped = {}
+    if via := given.pop("via", None):
+        wrapped = {"env_id": name, **(given.pop("kwargs", None) or {})}
+        if twice := sorted(wrapped.keys() & (given.keys() | kwargs.keys())):
+            raise ValueError(f"env.kwargs are those of {name!r} itself, but {twice} belong to env: set env.{twice[0]}")
+    try:
+        return gymnasium.make_vec(via or name, num_envs=num_envs, **wrapped, **kwargs, **given)
+    except gymnasium.error.UnregisteredEnv as error:
+        known = "" if via else f" Known: {', '.join(sorted(x for x in gymnasium.registry if x.startswith(NAMESPACE)))}"
+        raise ValueError(f"unknown env.id={name!r}: {error}{known}") from error
+    except (gymnasium.error.Error, TypeError) as error:
+        hint = (
+            "" if via or name.startswith(f"{NAMESPACE}/") else f"; environments of others: env=gymnasium env.id={name}"
+        )
+        raise ValueError(f"env.id={name!r} cannot be made with {given}: {error}{hint}") from error
+
+
+def how_many(config: dict[str, Any]) -> int:
+    """How many environments are stepped at once unless told otherwise: native worlds together, others one a core."""
+    spec = gymnasium.registry.get(config.get("via") or config["id"])
+    if spec is None or spec.vector_entry_point == "envs.faces:WorldVectorEnv":
+        return AT_ONCE
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
