@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -27,7 +27,8 @@ class Picture:
 
     Attributes:
         frame: float32 [n, H, W, C], from 0 to 255.
-        coverage: float32 [n, H, W, 1], how much of each pixel the scene covers; None unless a distractor asks for it.
+        coverage: float32 [n, H, W, 1], how much of each pixel the scene covers; None unless this distractor or one
+            after it asks for it.
         backdrop: what is behind the scene, as much of it as is left under what was added or laid over; broadcasts
             against ``frame``.
         dimmed: how many times the frame has been darkened to make room for what was added to it.
@@ -151,8 +152,10 @@ class Layers:
         for part in (slice(i, i + CHUNK) for i in range(0, len(frame), CHUNK)):
             covered = None if coverage is None else coverage[part]
             picture = Picture(frame[part].astype(np.float32), covered, behind)
-            for distractor, layer in zip(self.distractors, layers, strict=True):
+            for i, (distractor, layer) in enumerate(zip(self.distractors, layers, strict=True)):
                 picture = distractor.apply(picture, {name: array[part] for name, array in layer.items()})
+                if not any(later.needs_coverage for later in self.distractors[i + 1 :]):
+                    picture = replace(picture, coverage=None)  # no need to keep it up to date any longer
             pixels = picture.frame
             pixels += np.float32(0.5)
             seen[part] = np.clip(pixels, 0, 255, out=pixels)

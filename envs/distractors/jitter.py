@@ -111,14 +111,16 @@ class CameraJitter(Jitter):
 
     def apply(self, picture: Picture, state: State) -> Picture:
         frame, coverage, backdrop = picture.frame, picture.coverage, picture.backdrop
+        moved = [frame]
         if coverage is not None:
             coverage = coverage.copy()
-        if full := backdrop.shape[-3:-1] == frame.shape[1:3]:
-            backdrop = np.broadcast_to(backdrop, frame.shape).copy()
+            moved.append(coverage)
+            if backdrop.shape[-3:-1] == frame.shape[1:3]:
+                backdrop = np.broadcast_to(backdrop, frame.shape).copy()
+                moved.append(backdrop)
         corners = _corners(self._seen(state), frame.shape[1], frame.shape[2])
-        for image in (frame, coverage, backdrop if full else None):
-            if image is not None:
-                _warp(image, corners)
+        for image in moved:
+            _warp(image, corners)
         return replace(picture, coverage=coverage, backdrop=backdrop)
 
     def factor_space(self, frame_shape: FrameShape) -> dict[str, spaces.Box]:

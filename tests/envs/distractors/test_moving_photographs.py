@@ -73,7 +73,7 @@ def test_zoom__goes_from_1_to_1_and_zoom_and_back_in_a_period(zoom, ramps, keys)
 
 
 def test_zoom__is_limited_by_the_size_of_the_picture(tmp_path, keys):
-    small = np.broadcast_to(8 * np.arange(32)[:, None], (32, 32))  # 32 px for frames of 28, as CIFAR-10's
+    small = np.broadcast_to(8 * np.arange(32)[:, None], (32, 120))  # 32 px high, for frames of 28
     seen = played(Photographs(save(tmp_path / "small", small, small), zoom=3), keys(10), PERIOD, (28, 28, 1))
     slope = np.diff(seen[..., 0].astype(float), axis=2).mean(axis=(2, 3)) / 8
     assert 1.12 < slope.max() < 32 / 28 + 0.02
