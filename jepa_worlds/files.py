@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 VERSIONED = ("jepa_worlds", "numpy", "torch", "gymnasium", "hydra-core")
+VERSIONED_IF_PRESENT = ("mujoco", "dm-control", "gym-pusht", "pygame")
 
 
 @contextmanager
@@ -107,11 +108,12 @@ def digest(path: Path) -> str:
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that results depend on, and the commit of a clone."""
     found = {"python": platform.python_version()}
-    for package in VERSIONED:
+    for package in (*VERSIONED, *VERSIONED_IF_PRESENT):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "not installed"
+            if package in VERSIONED:
+                found[package] = "not installed"
     root = Path(__file__).resolve().parent.parent
     if (root / ".git").exists() and shutil.which("git"):
         asked = subprocess.run(

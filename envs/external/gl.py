@@ -129,6 +129,7 @@ def labels_of_viewer(viewer: Any, camera_id: int | None) -> NDArray[np.int32]:
     """
     import mujoco
 
+    viewer.make_context_current()
     flags = viewer.scn.flags
     flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = 1
     colour = viewer.render("rgb_array", camera_id=camera_id).astype(np.int64)

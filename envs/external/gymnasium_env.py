@@ -57,7 +57,16 @@ class GymnasiumEnv(PixelEnv, EzPickle):
         env = _made(env_id, kwargs)
         if hasattr(env.unwrapped, "mujoco_renderer"):
             _prepare_mujoco(env.unwrapped, None if kwargs.keys() & {"width", "height"} else size, dropped(fast, keep))
+            env = InItsContext(env)
         super().__init__(env, size, **view)
+
+
+class InItsContext(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Gymnasium's MuJoCo environments draw into whichever OpenGL context was used last; these into their own."""
+
+    def render(self) -> Any:
+        self.unwrapped.mujoco_renderer._get_viewer("rgb_array").make_context_current()  # type: ignore[attr-defined]
+        return self.env.render()
 
 
 def make_vec(num_envs: int, env_id: str | EnvSpec, module: str | None = None, **kwargs: Any) -> Any:

@@ -66,8 +66,9 @@ class InWorkers(AsyncVectorEnv):
         self.factor_space = single.unwrapped.factor_space  # type: ignore[attr-defined]
         self.render_backend = single.unwrapped.render_backend  # type: ignore[attr-defined]
         single.close()
-        # One process a core: software rendering needs no threads of its own.
-        environ = {"LP_NUM_THREADS": "0", **{key: os.environ[key] for key in (VARIABLE,) if key in os.environ}}
+        # One process a core: rendering needs no threads of its own, neither Mesa's nor dm_control's.
+        environ = {"LP_NUM_THREADS": "0", "DISABLE_RENDER_THREAD_OFFLOADING": "1"}
+        environ |= {key: os.environ[key] for key in (VARIABLE,) if key in os.environ}
         context = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         if context == "forkserver":
             multiprocessing.get_context(context).set_forkserver_preload([__name__])  # imported once for all workers

@@ -117,6 +117,21 @@ def test_gymnasium_env__renders_mujoco_plainly_and_at_the_size_of_a_frame_unless
     assert (frames["fast"] != frames["shadow"]).any()
 
 
+def test_mujoco__environments_side_by_side_do_not_disturb_each_other(renders, rollout):
+    def frames(env, steps=4):
+        return [seen[0] for seen in rollout(env, steps, seed=0)]
+
+    alone = make("Hopper-v5", size=32)
+    expected = frames(alone)
+    alone.close()
+    one, other = make("Hopper-v5", size=32), make("InvertedPendulum-v5", size=24)
+    frames(other)
+    np.testing.assert_array_equal(frames(one), expected)
+    other.close()
+    np.testing.assert_array_equal(frames(one), expected)
+    one.close()
+
+
 def test_behind__leaves_mujocos_bodies_as_they_are(renders):
     clean = make("Hopper-v5", size=32)
     behind = make("Hopper-v5", size=32, distractor=Background(UniformNoise(), "dynamic", blend="behind"))
