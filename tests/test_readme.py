@@ -16,7 +16,9 @@ SMALL = {
     "probe": [],
     "record": ["episodes=1"],
     "demo": ["episodes=60", "steps=2", "film_episodes=1"],
-    "benchmark": ["seconds=0", "worlds=4", "episodes=60", "train=[batch_size=8]"],
+    "benchmark": ["seconds=0", "worlds=[4]", "faces=[1]", "episodes=60", "train=[batch_size=8]"],
+    "doctor": ["seconds=0"],
+    "gallery": ["steps=1", "cell=32"],
 }
 
 
