@@ -85,7 +85,7 @@ def replace(state: State, given: dict[str, object]) -> State:
     """The state with the arrays in ``given`` put in place of its own.
 
     Raises:
-        ValueError: a name that the state does not have, or an array of another shape.
+        ValueError: a name that the state does not have, or an array of another shape or that is not finite.
     """
     replaced = dict(state)
     for name, value in given.items():
@@ -94,5 +94,7 @@ def replace(state: State, given: dict[str, object]) -> State:
         array = np.array(value, dtype=state[name].dtype)
         if array.shape != state[name].shape:
             raise ValueError(f"state variable {name!r} has shape {state[name].shape}, got {array.shape}")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError(f"state variable {name!r} must be finite, got {value!r}")
         replaced[name] = array
     return replaced

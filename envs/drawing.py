@@ -17,7 +17,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from envs.core import State, World
 
-Colour = tuple[int, int, int]
 Floats = NDArray[np.float32]
 
 CHUNK = 64  # worlds drawn at a time, so that what is in hand stays in the processor's cache

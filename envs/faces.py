@@ -12,6 +12,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from envs.arguments import check_types
 from envs.core import Factors, State, World, merge, replace
 from envs.distractors.core import DistractedWorld, Distractor
 from envs.stacking import StackedWorld
@@ -27,7 +28,10 @@ def build_world(
     **kwargs: Any,
 ) -> DistractedWorld | StackedWorld:
     """The world ``"module:Class"`` built with ``kwargs``, the distractors added to it, and its frames stacked."""
-    seen = DistractedWorld(load_env_creator(world)(**kwargs), distractor, held_out)  # type: ignore[arg-type]
+    check_types(build_world, {"held_out": held_out})
+    creator: Any = load_env_creator(world)
+    check_types(creator.__init__, kwargs)
+    seen = DistractedWorld(creator(**kwargs), distractor, held_out)
     return seen if frame_stack == 1 else StackedWorld(seen, frame_stack)
 
 

@@ -165,6 +165,10 @@ def _unknown_key(path: str, name: str) -> str:
         chosen = [item for item in sys.argv[1:] if item.partition("=")[0] in config]
         config = OmegaConf.select(composed(name, chosen), ".".join(parents))
     keys = sorted(str(known) for known in config) if isinstance(config, DictConfig) else []
+    if key in keys:
+        return f"{path!r} lacks a key that is to be set: keys are set one by one, and added as +{path}.KEY=…"
+    if parents[-1:] == ["kwargs"]:  # whatever an environment takes
+        return f"{'.'.join(parents)!r} holds no {key!r} yet: add it as +{path}=…"
     place = f" in {'.'.join(parents)!r}" if parents else ""
     return f"unknown configuration key {path!r}{_guess(key, keys)} Known{place}: {', '.join(keys) or 'nothing'}"
 

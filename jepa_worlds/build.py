@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
+from envs.arguments import check_types
+
 TRUSTED = ("agents", "envs")
 
 
@@ -34,6 +36,7 @@ def build(config: Any, trusted: Sequence[str] = TRUSTED, **extra: Any) -> Any:
     target = _find(config["_target_"], trusted)
     try:
         inspect.signature(target).bind(**arguments, **extra)
+        check_types(target.__init__, arguments)  # type: ignore[misc]
         return target(**arguments, **extra)
     except TypeError as error:  # arguments of other names, or of other types
         given = {name: value for name, value in config.items() if name != "_target_"}

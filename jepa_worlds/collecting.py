@@ -25,6 +25,8 @@ from jepa_worlds.files import digest, temporary_name, versions, write_array, wri
 from jepa_worlds.statistics import coverage, moments
 
 Columns = dict[str, NDArray]
+OPTIONAL = ("shard_episodes", "num_envs")
+SHARD = 1024, 2**28  # episodes, and bytes of their frames, in a shard of unstated size at most
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Collection:
     validation: float
     test: float
     seed: int
-    shard_episodes: int
+    shard_episodes: int | None
     num_envs: int | None
 
     def __post_init__(self) -> None:
@@ -51,7 +53,7 @@ class Collection:
             raise ValueError(f"env must have an id, such as jepa_worlds/MovingDot-v0; got {self.env!r}")
         for name in ("episodes", "episode_length", "shard_episodes", "num_envs"):
             value = getattr(self, name)
-            if (type(value) is not int or value < 1) and (name, value) != ("num_envs", None):
+            if (type(value) is not int or value < 1) and not (name in OPTIONAL and value is None):
                 raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
         if type(self.seed) is not int or not 0 <= self.seed < 2**64:
             raise ValueError(f"seed must be an integer from 0 to 2**64 - 1, got {self.seed!r}")
@@ -76,6 +78,7 @@ class Collection:
 
     def shards(self) -> Iterator[tuple[str, Split, range]]:
         """Name, split and episodes of each shard."""
+        assert self.shard_episodes is not None
         number = 0
         for split, (first, end) in self.splits().items():
             for start in range(first, end, self.shard_episodes):
@@ -90,7 +93,7 @@ class Collection:
         """
         return make_vec(
             self.env,
-            min(self.num_envs or how_many(self.env), self.episodes),
+            min(self.num_envs or how_many(self.env), self.shard_episodes or self.episodes, self.episodes),
             max_episode_steps=self.episode_length,
             distractor=distractors(self.distractor),
             held_out=split != "train",
@@ -114,6 +117,7 @@ def collect(collection: Collection, out: Path) -> dict[str, Any]:
         ValueError: the folder holds something else, or a dataset collected otherwise.
     """
     header = _header(collection)
+    collection = replace(collection, shard_episodes=header["shard_episodes"])
     manifest = _resumed(header, out)
     if manifest["complete"]:
         return manifest
@@ -215,12 +219,15 @@ def _header(collection: Collection) -> dict[str, Any]:
             env.close()
     factor_space: gymnasium.spaces.Dict = env.unwrapped.factor_space  # type: ignore[attr-defined]
     splits = {name: [first, end] for name, (first, end) in collection.splits().items()}
+    frame_shape = env.single_observation_space.shape or ()
+    episode_bytes = (collection.episode_length + 1) * int(np.prod(frame_shape))
     return {
         "format": FORMAT,
         "complete": False,
         **{name: value for name, value in asdict(collection).items() if name not in ("num_envs", "validation", "test")},
+        "shard_episodes": collection.shard_episodes or max(1, min(SHARD[0], SHARD[1] // episode_bytes)),
         "splits": splits,
-        "frame_shape": list(env.single_observation_space.shape or ()),
+        "frame_shape": list(frame_shape),
         "action": described(env.single_action_space),
         "factors": {
             name: {"shape": list(space.shape), "low": _finite(space.low), "high": _finite(space.high)}

@@ -22,12 +22,15 @@ def main(config: DictConfig) -> None:
     """Examine everything, tell, and write ``results.json`` if there is an ``out``.
 
     Raises:
+        ValueError: bad input.
         SystemExit: with status 1, if something is broken that nothing works without.
     """
     from jepa_worlds.app import plain  # here, as below: without Hydra the doctor still has something to say
 
     started = time.perf_counter()
     settings = plain(config)
+    if type(settings["seconds"]) not in (int, float) or settings["seconds"] < 0:
+        raise ValueError(f"seconds must be a number of at least 0, got {settings['seconds']!r}")
     findings = tell(examine(settings))
     if settings["out"] is not None:
         from jepa_worlds.runs import results, write_results

@@ -21,7 +21,7 @@ from agents.world_models.core import WorldModel
 from jepa_worlds.dataset import SPLITS, Dataset, Split
 from jepa_worlds.windows import Windows
 
-PIXELS = 1024  # at most this many numbers a frame go into the pixel floor; larger frames are shrunk
+PIXELS = 1024  # at most this many numbers go into the pixel floor, of all frames of a latent; larger ones are shrunk
 ENCODED = 256  # windows encoded at a time
 RESAMPLES = 1000  # of the bootstrap
 
@@ -37,7 +37,8 @@ class Features:
     Attributes:
         latents: [N, T, D], encoded from every frame.
         rollouts: [N, T, D], predicted open-loop from the first latent under the actions taken; step 0 is that latent.
-        pixels: [N, T, K·P], the frames themselves that a latent is made of, shrunk if large.
+        pixels: [N, T, P·K], the frames themselves that a latent is made of, shrunk to at most 1024 numbers in all, as
+            they would be if the environment stacked them.
         factors: {name: [N, T, F]}.
         windows: [N], their numbers among all windows of the split.
     """
@@ -125,7 +126,8 @@ def features(model: WorldModel, windows: Windows, limit: int, desc: str | None =
         future = model.predict(latent[:, :1], batch["actions"][:, first:]).float()
         latents.append(latent.cpu())
         rollouts.append(torch.cat([latent[:, :1], future], dim=1).cpu())
-        pixels.append(_shrunk(batch["frames"]).unfold(1, model.context, 1).flatten(2).cpu())  # [N, T, P, K]
+        small = _shrunk(batch["frames"], PIXELS // model.context)
+        pixels.append(small.unfold(1, model.context, 1).flatten(2).cpu())  # [N, T, P, K] -> [N, T, P·K]
         factors.append({name[8:]: x[:, first:].cpu() for name, x in batch.items() if name.startswith("factors.")})
     if not all(torch.isfinite(part).all() for part in (*latents, *rollouts)):
         raise ValueError("the model's latents are not finite: its weights are damaged, or it diverged. Train it again")
@@ -206,11 +208,11 @@ def _r2(predictions: Tensor, truth: Tensor) -> float | None:
     return float(r2(predictions, truth)) if bool((truth != truth[0, 0]).any()) else None
 
 
-def _shrunk(frames: Tensor) -> Tensor:
-    """Frames as vectors, [B, T, C, H, W] -> [B, T, P], averaged over squares until at most 1024 numbers are left."""
+def _shrunk(frames: Tensor, most: int) -> Tensor:
+    """Frames as vectors, [B, T, C, H, W] -> [B, T, P], averaged over squares to at most ``most`` numbers."""
     b, t, c, h, w = frames.shape
     factor = 1
-    while c * (h // factor) * (w // factor) > PIXELS:
+    while c * (h // factor) * (w // factor) > max(most, c):
         factor += 1
     small = F.adaptive_avg_pool2d(frames.flatten(0, 1).float(), (h // factor, w // factor))  # [B·T, C, H/f, W/f]
     return small.flatten(1).unflatten(0, (b, t)) / 255

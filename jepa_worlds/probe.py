@@ -50,13 +50,14 @@ def probe_run(settings: dict[str, Any]) -> tuple[dict[str, Any], ModelProbe, Pro
     trusted = ("agents", *settings["trust"])
     fresh = evaluation.untrained(lambda: build(card["model"], trusted), settings["seed"]).to(probe.device)
     found = probe.run(fresh, card["batch_size"])
+    settled = {"window": probe.windows["test"].length, "context": probe.model.context, "readout": settings["readout"]}
     content = results(
         "probe",
         metrics=found.metrics,
         floors=found.floors,
         diagnostics=found.diagnostics,
         seeds=[card["seed"]],
-        protocol=protocol_id(settings["protocol"]),
+        protocol=protocol_id(settings["protocol"] | settled),
         dataset={"path": str(dataset.path), "hash": dataset.content_hash},
         started=started,
         run=str(run),
@@ -152,7 +153,7 @@ def table(content: dict[str, Any]) -> list[str]:
 
 
 def protocol_id(protocol: dict[str, Any]) -> dict[str, str]:
-    """Name and hash of a protocol: two numbers may be compared where both agree."""
+    """Name and hash of a protocol, with all that it leaves open settled: numbers may be compared where both agree."""
     text = json.dumps(protocol, sort_keys=True)
     return {"id": protocol["id"], "hash": hashlib.sha256(text.encode()).hexdigest()[:12]}
 

@@ -55,7 +55,7 @@ class Windows:
             longest = max(int(shard.lengths.max()) for shard in shards) + 1
             raise ValueError(
                 f"windows of {length} frames do not fit dataset {str(dataset.path)!r}: its longest {split} episode has "
-                f"{longest}"
+                f"{longest}; set window={longest} or less, or collect longer episodes"
             )
         frames_before = np.cumsum([0] + [len(frames) for frames in self._frames])
         steps_before = np.cumsum([0] + [len(shard.columns["actions"]) for shard in shards])

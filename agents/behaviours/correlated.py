@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.behaviours.core import Behaviour
+from agents.behaviours.core import Behaviour, low_and_span
 from envs import random
 from envs.core import Factors, State
 from envs.random import Key
@@ -37,13 +37,7 @@ class Correlated(Behaviour):
             raise ValueError(f"time must be positive and finite, got {self.time!r}")
 
     def start(self, key: Key, action_space: gymnasium.Space) -> State:
-        if isinstance(action_space, gymnasium.spaces.Discrete):
-            low, span = np.array(action_space.start), np.array(float(action_space.n))
-        elif isinstance(action_space, gymnasium.spaces.Box) and action_space.is_bounded():
-            low, span = action_space.low, action_space.high.astype(np.float64) - action_space.low
-            span += low.dtype.kind in "iu"  # the upper bound of integers belongs to them
-        else:
-            raise ValueError(f"correlated needs a bounded Box or a Discrete action space, got {action_space}")
+        low, span = low_and_span("correlated", action_space)
         tile, discrete = (len(key), *[1] * low.ndim), isinstance(action_space, gymnasium.spaces.Discrete)
         first = random.fold_in(key, 0)
         return {

@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.behaviours.core import Behaviour
+from agents.behaviours.core import Behaviour, longest_step
 from envs import random
 from envs.core import Factors, State
 from envs.random import Key
@@ -32,11 +32,7 @@ class RandomWalk(Behaviour):
             raise ValueError(f"kappa must be finite and at least 0, got {self.kappa!r}")
 
     def start(self, key: Key, action_space: gymnasium.Space) -> State:
-        if not (isinstance(action_space, gymnasium.spaces.Box) and action_space.shape == (2,)):
-            raise ValueError(f"random_walk moves in the plane: it needs actions Box(…, (2,)), got {action_space}")
-        max_step = float(min(action_space.high.min(), -action_space.low.max()))
-        if not 0 < max_step < np.inf:
-            raise ValueError(f"random_walk steps in all directions: it needs bounds around 0, got {action_space}")
+        max_step = longest_step("random_walk", action_space)
         return {
             "heading": random.uniform(random.fold_in(key, 0), high=2 * np.pi),
             "max_step": np.full(len(key), max_step),

@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.behaviours.core import Behaviour
+from agents.behaviours.core import Behaviour, longest_step
 from envs import random
 from envs.core import Factors, State
 from envs.random import Key
@@ -38,11 +38,7 @@ class TwoRoomsExpert(Behaviour):
             raise ValueError(f"clearance must be positive and finite, or null, got {self.clearance!r}")
 
     def start(self, key: Key, action_space: gymnasium.Space) -> State:
-        if not (isinstance(action_space, gymnasium.spaces.Box) and action_space.shape == (2,)):
-            raise ValueError(f"two_rooms_expert moves in the plane: it needs actions Box(…, (2,)), got {action_space}")
-        max_step = float(min(action_space.high.min(), -action_space.low.max()))
-        if not 0 < max_step < np.inf:
-            raise ValueError(f"two_rooms_expert steps in all directions: it needs bounds around 0, got {action_space}")
+        max_step = longest_step("two_rooms_expert", action_space)
         return {
             "key": random.fold_in(key, 0),
             "target": np.zeros((len(key), 2)),

@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.behaviours.core import Behaviour
+from agents.behaviours.core import Behaviour, low_and_span
 from envs import random
 from envs.core import Factors, State
 from envs.random import Key
@@ -19,13 +19,7 @@ class Uniform(Behaviour):
     """Independent actions, uniform over the action space (a bounded Box, or Discrete)."""
 
     def start(self, key: Key, action_space: gymnasium.Space) -> State:
-        if isinstance(action_space, gymnasium.spaces.Discrete):
-            low, span = np.array(action_space.start), np.array(float(action_space.n))
-        elif isinstance(action_space, gymnasium.spaces.Box) and action_space.is_bounded():
-            low, span = action_space.low, action_space.high.astype(np.float64) - action_space.low
-            span += low.dtype.kind in "iu"  # the upper bound of integers belongs to them
-        else:
-            raise ValueError(f"uniform needs a bounded Box or a Discrete action space, got {action_space}")
+        low, span = low_and_span("uniform", action_space)
         tile = (len(key), *[1] * low.ndim)
         return {"low": np.tile(low, tile), "span": np.tile(span, tile), "key": key}
 

@@ -61,5 +61,10 @@ class WorldModel(nn.Module, ABC):
         """The state of an acting agent after one more frame: [B, D'], [B, A], [B, C, H, W] -> [B, D'].
 
         The first `latent_dim` entries of a state are the latent; the first call has no state and no action.
+
+        Raises:
+            ValueError: a latent takes more than one frame, and the model does not say how to keep them.
         """
+        if self.context > 1:
+            raise ValueError(f"{type(self).__name__} makes latents of {self.context} frames: it needs its own update()")
         return self.encode(frame.unsqueeze(1))[:, 0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -154,7 +155,7 @@ def _read(file: Path) -> Iterator[Image.Image]:
     try:
         reader = FFMPEG_VideoReader(str(file), decode_file=False)
     except (OSError, ValueError, KeyError, IndexError, ZeroDivisionError) as error:
-        said = " ".join(str(error).split())[:300]
+        said = " ".join(re.sub(r"\[[^]]*@ 0x[0-9a-f]+\]", "", str(error)).split())[:300]  # ffmpeg names addresses
         raise OSError(f"video: {str(file)!r} cannot be read: {said}; replace it, or remove it") from error
     try:
         frame = reader.last_read

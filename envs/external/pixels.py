@@ -12,6 +12,7 @@ from gymnasium import spaces
 from gymnasium.wrappers import FrameStackObservation, GrayscaleObservation
 from numpy.typing import NDArray
 
+from envs.arguments import check_types
 from envs.distractors.core import Distractor
 from envs.distractors.wrapper import Distracted
 from envs.external.frames import Frames
@@ -59,6 +60,7 @@ class PixelEnv(gymnasium.Env[NDArray[np.uint8], Any]):
         distractor: Distractor | Sequence[Distractor] = (),
         held_out: bool = False,
     ) -> None:
+        check_types(PixelEnv.__init__, {"grey": grey, "tolerance": tolerance, "held_out": held_out})
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
         if type(frame_stack) is not int or frame_stack < 1:

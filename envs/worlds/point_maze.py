@@ -188,7 +188,9 @@ def read_maze(maze: str | Sequence[str]) -> NDArray[np.bool_]:
         if "\n" not in maze.strip() and maze not in MAZES:
             raise ValueError(f"unknown maze {maze!r}: give one of {sorted(MAZES)}, or rows of '#' and '.'")
         maze = MAZES.get(maze) or maze.split()
-    rows = [str(row) for row in maze]
+    if not (isinstance(maze, Sequence) and all(isinstance(row, str) for row in maze)):
+        raise ValueError(f"a maze is one of {sorted(MAZES)}, or rows of '#' and '.'; got {maze!r}")
+    rows = list(maze)
     if signs := sorted(set("".join(rows)) - {"#", "."}):
         raise ValueError(f"a maze is made of '#' (wall) and '.' (free), got {signs} in {rows!r}")
     if len({len(row) for row in rows}) != 1:

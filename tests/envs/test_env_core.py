@@ -32,3 +32,5 @@ def test_replace__refuses_unknown_names_and_other_shapes():
         replace(state, {"c": np.zeros(2)})
     with pytest.raises(ValueError, match=r"state variable 'b' has shape \(2, 3\), got \(3, 2\)"):
         replace(state, {"b": np.zeros((3, 2))})
+    with pytest.raises(ValueError, match=r"state variable 'a' must be finite, got \[0, nan\]"):
+        replace(state, {"a": [0, np.nan]})

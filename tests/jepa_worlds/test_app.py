@@ -99,12 +99,25 @@ def test_command__lists_the_keys_of_the_option_that_was_chosen(run):
     assert run("distractor=uniform", "distractor.dynamic=static", "out=x") == (
         1,
         "error: unknown configuration key 'distractor.dynamic': did you mean 'dynamics'? Known in 'distractor': "
-        "_target_, dynamics, level, source, speed\n",
+        "_target_, blend, dynamics, level, source, speed\n",
     )
     assert run("distractor=uniform", "distractor.source.file=x", "out=x") == (
         1,
         "error: unknown configuration key 'distractor.source.file'. Known in 'distractor.source': _target_\n",
     )
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("env.kwargs={slippery: false}", "'env.kwargs' lacks a key that is to be set: .* added as +env.kwargs.KEY=…"),
+        ("env.kwargs.slippery=false", "'env.kwargs' holds no 'slippery' yet: add it as +env.kwargs.slippery=…"),
+    ],
+)
+def test_command__says_how_arguments_of_an_environment_are_added(run, override, message):
+    status, said = run("env=gymnasium", "env.id=FrozenLake-v1", override, "out=x")
+    assert status == 1
+    assert re.fullmatch(f"error: {message}\n".replace("+", r"\+"), said)
     status, message = run("distractor.level=1", "out=x")
     assert (status, "unknown configuration key 'distractor.level'" in message) == (1, True)
 

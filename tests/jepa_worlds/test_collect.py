@@ -158,7 +158,7 @@ def test_collection__splits_by_episode(count, validation, test, sizes):
 
 def test_collect__says_what_the_data_are(dataset_path):
     manifest = read_json(dataset_path / MANIFEST)
-    assert manifest["env"] == {"id": DOT, "size": 28, "sigma": 1.3, "max_step": 4.0}
+    assert manifest["env"] == {"id": DOT, "size": 28, "frame_stack": 1, "sigma": 1.3, "max_step": 4.0}
     assert manifest["splits"] == {"train": [0, 38], "validation": [38, 43], "test": [43, 48]}
     assert manifest["frame_shape"] == [28, 28, 1]
     assert manifest["action"] == {"space": "Box(-4.0, 4.0, (2,), float32)", "shape": [2], "dtype": "float32"}

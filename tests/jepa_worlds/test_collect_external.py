@@ -71,7 +71,7 @@ def test_collect__from_gymnasium_goes_on_where_it_stopped(tmp_path, collect_to, 
     ],
 )
 def test_collect__from_dm_control(tmp_path, collect_to, dm_control, domain, task, factors):
-    behind = ("distractor=uniform", "distractor.dynamics=static", "+distractor.blend=behind")
+    behind = ("distractor=uniform", "distractor.dynamics=static", "distractor.blend=behind")
     arguments = ("env=dm_control", f"env.domain={domain}", f"env.task={task}", *TINY, *behind, "test=0.5", "num_envs=1")
     path = collect_to(tmp_path / "data", *arguments)
     dataset = Dataset(path)
@@ -92,7 +92,7 @@ def test_collect__from_dm_control(tmp_path, collect_to, dm_control, domain, task
 
 def test_collect__from_pusht(tmp_path, collect_to):
     pytest.importorskip("gym_pusht", reason='needs gym-pusht: pip install "jepa_worlds[pusht]"')
-    arguments = ("env=pusht", *TINY, "distractor=uniform", "+distractor.blend=behind", "test=0", "num_envs=1")
+    arguments = ("env=pusht", *TINY, "distractor=uniform", "distractor.blend=behind", "test=0", "num_envs=1")
     columns = only_shard(collect_to(tmp_path / "data", *arguments))
     assert {name: x.shape for name, x in columns.items() if name.startswith("factors.")} == {
         "factors.background": (30, 8),

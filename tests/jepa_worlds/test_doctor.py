@@ -309,3 +309,9 @@ def test_process__says_what_is_missing_without_hydra(run_command, tmp_path):
 
 def test_checks__say_what_is_required():
     assert {name for name, (_, required) in CHECKS.items() if not required} == {"GL", "MuJoCo world"}
+
+
+@pytest.mark.parametrize("bad", ["abc", -1, True])
+def test_command__refuses_seconds_that_are_none(bad):
+    with pytest.raises(ValueError, match=f"seconds must be a number of at least 0, got {bad!r}"):
+        doctor.main(composed("doctor", [f"seconds={bad}"]))

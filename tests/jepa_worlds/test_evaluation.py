@@ -223,10 +223,11 @@ def test_features__begin_where_all_that_a_latent_is_made_of_was_seen(windows: di
     assert torch.allclose(found.rollouts[:, 1:], whole.latents[:, 2:3] + moved)
     for name, x in found.factors.items():
         assert torch.equal(x, batch[f"factors.{name}"][:, 2:])
-    pixels = found.pixels.unflatten(2, (784, 3))  # the same three frames that the model sees
+    assert found.pixels.shape[2] == 3 * 14 * 14  # of the same three frames that the model sees, at most 1024 numbers
+    pixels, small = found.pixels.unflatten(2, (196, 3)), evaluation._shrunk(batch["frames"], 1024 // 3)
     for t in range(6):
         for i in range(3):
-            assert torch.equal(pixels[:, t, :, i], whole.pixels[:, t + i])
+            assert torch.equal(pixels[:, t, :, i], small[:, t + i])
 
 
 def test_require_room__refuses_windows_in_which_nothing_is_left_to_predict() -> None:
@@ -277,7 +278,7 @@ def test_features__has_the_pixels_themselves_if_they_are_few(windows: dict[str, 
 )
 def test_shrunk__averages_squares_until_1024_numbers_are_left(shape: tuple[int, int, int], numbers: int) -> None:
     frames = torch.full((2, 3, *shape), 51, dtype=torch.uint8)
-    small = evaluation._shrunk(frames)
+    small = evaluation._shrunk(frames, 1024)
     assert small.shape == (2, 3, numbers)
     assert torch.allclose(small, torch.tensor(0.2))
 
@@ -285,7 +286,7 @@ def test_shrunk__averages_squares_until_1024_numbers_are_left(shape: tuple[int, 
 def test_shrunk__keeps_the_place_of_things() -> None:
     frames = torch.zeros(1, 1, 3, 64, 64, dtype=torch.uint8)
     frames[0, 0, 1, 4:8, 60:64] = 255  # green, second row of squares, last column
-    small = evaluation._shrunk(frames).view(3, 16, 16)
+    small = evaluation._shrunk(frames, 1024).view(3, 16, 16)
     assert small[1, 1, 15] == 1
     assert small.sum() == 1
 
@@ -294,7 +295,7 @@ def test_shrunk__keeps_the_place_of_things() -> None:
 def test_shrunk__forgets_no_edge_of_a_frame_that_squares_do_not_fill(corner: tuple[int, int]) -> None:
     frames = torch.zeros(1, 1, 1, 67, 67, dtype=torch.uint8)
     frames[0, 0, 0, corner[0], corner[1]] = 255
-    assert evaluation._shrunk(frames).sum() > 0
+    assert evaluation._shrunk(frames, 1024).sum() > 0
 
 
 def test_split_windows__do_not_overlap_within_an_episode(windows: dict[str, Windows]) -> None:

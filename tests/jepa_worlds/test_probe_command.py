@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from jepa_worlds import collect, probe, train
 from jepa_worlds import figures as figures_module
 from jepa_worlds.app import composed
+from jepa_worlds.checkpoint import read_card
 from jepa_worlds.probe import protocol_id
 
 TINY = ["encoder.width=8", "model.latent_dim=16", "batch_size=8", "precision=fp32", "steps=2"]
@@ -218,6 +219,18 @@ def test_protocol_id__tells_protocols_apart(run: Path) -> None:
     protocol = {"id": "probe/v1", "window": None, "test_windows": 3}
     assert protocol_id(protocol) == protocol_id({"window": None, "test_windows": 3, "id": "probe/v1"})
     assert protocol_id(protocol)["hash"] != protocol_id({**protocol, "test_windows": 4})["hash"]
+
+
+def test_probe__has_the_protocol_of_another_where_steps_and_readout_agree(
+    run: Path, probed: tuple[Path, dict[str, Any]], undrawn: None
+) -> None:
+    def protocol(*overrides: str) -> dict[str, str]:
+        return dict(probe.main(composed("probe", [f"run={run}", *overrides]))["protocol"])
+
+    window = read_card(run)["window"]
+    assert protocol(f"protocol.window={window}") == probed[1]["protocol"]
+    assert protocol("protocol.window=5") != probed[1]["protocol"]
+    assert protocol("readout=mlp", "readout.epochs=1") != probed[1]["protocol"]
 
 
 # --- what it refuses

@@ -123,6 +123,12 @@ def test_encode__does_not_depend_on_the_layout_of_frames(encoder, batch):
     torch.testing.assert_close(model.eval().encode(last), model.encode(batch["frames"]), atol=1e-5, rtol=1e-5)
 
 
+def test_update__of_a_model_that_keeps_no_frames_refuses_to_make_latents_of_several(batch):
+    model = make(frames=2).eval()
+    with pytest.raises(ValueError, match=r"makes latents of 2 frames: it needs its own update\(\)"):
+        WorldModel.update(model, None, None, batch["frames"][:, 0])
+
+
 def test_update__is_the_encoding_of_the_last_frame(batch):
     model, frames = make().eval(), batch["frames"]
     latents = model.encode(frames, batch["actions"])

@@ -217,6 +217,8 @@ def test_read_maze__takes_names_texts_and_rows():
         (["####", "#G1#", "####"], r"a maze is made of '#' \(wall\) and '.' \(free\), got \['1', 'G'\] in"),
         ([], "the rows of a maze must be equally long, got"),
         ([""], r"a maze needs a free cell"),
+        (3, r"a maze is one of \['U', 'large', 'medium'\], or rows of '#' and '.'; got 3"),
+        ([1, 2], "a maze is one of .* got \\[1, 2\\]"),
     ],
 )
 def test_read_maze__refuses_what_is_no_maze(maze, message):
