@@ -51,12 +51,12 @@ def environments(settings: Settings) -> Iterator[Row]:
             }
             fastest = max(numbers.values())
             best.setdefault(name, fastest)  # the first of the distractors is none
-            numbers |= faces(env_id, settings, distractor=layers)
+            numbers |= faces(env_id, settings, {"distractor": layers})
             theirs = max(number for column, number in numbers.items() if column.split()[0] in FACES)
             yield f"{name}, {noise}", {**numbers, "ratio": fastest / theirs}
     for name, peer in settings["peers"].items():
         try:
-            numbers = faces(peer["id"], settings, **peer.get("kwargs", {}))
+            numbers = faces(peer["id"], settings, peer.get("kwargs", {}))
         except (ImportError, OSError, ValueError, gymnasium.error.Error) as error:
             yield f"{name}: left out, {' '.join(str(error).split())}", {}
             continue
@@ -65,7 +65,7 @@ def environments(settings: Settings) -> Iterator[Row]:
         yield name, numbers
 
 
-def faces(env_id: str, settings: Settings, **kwargs: Any) -> dict[str, float]:
+def faces(env_id: str, settings: Settings, kwargs: dict[str, Any]) -> dict[str, float]:
     """Frames a second of Gymnasium's vector environments over single ones."""
     numbers = {}
     for face, kind in FACES.items():
