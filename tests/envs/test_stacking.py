@@ -101,6 +101,7 @@ def test_render__shows_the_newest_frame_alone(make, name, channels):
 
 
 @each_world
+@pytest.mark.filterwarnings("ignore:.*we recommend using a symmetric and normalized space")
 def test_env__passes_gymnasiums_checker_and_pickling(name, kwargs, assert_same):
     env = gymnasium.make(name, frame_stack=2, render_mode="rgb_array", **kwargs)
     check_env(env.unwrapped)

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from agents.behaviours.uniform import Uniform
+from jepa_worlds import collecting
 from jepa_worlds.collecting import Collection, rollouts
-from jepa_worlds.dataset import MANIFEST, SPLITS, Dataset
+from jepa_worlds.dataset import MANIFEST, SPLITS, Dataset, read_manifest
 from jepa_worlds.files import read_json
 
 DOT = "jepa_worlds/MovingDot-v0"
@@ -123,6 +124,16 @@ def test_collect__does_not_depend_on_shard_episodes(tmp_path, collect_to):
     for split, found in columns(few).items():
         for name, array in found.items():
             np.testing.assert_array_equal(array, columns(many)[split][name], strict=True)
+
+
+def test_collect__of_unstated_shards_bounds_the_bytes_of_their_frames(tmp_path, collect_to, monkeypatch):
+    frames = 6 * 28 * 28  # of an episode of 5 steps, a byte a pixel
+    for name, most, shards in (("bytes", (1024, 7 * frames + 1), 3 + 1 + 1), ("episodes", (4, 2**28), 4 + 1 + 1)):
+        monkeypatch.setattr(collecting, "SHARD", most)
+        path = collect_to(tmp_path / name, *NOISE)
+        assert sum(1 for _ in path.glob("shard-*")) == shards
+        assert read_manifest(path)["shard_episodes"] == min(most[0], 7)
+        assert collect_to(path, *NOISE) == path  # finished, and the same
 
 
 def test_collect__depends_on_the_seed_alone(tmp_path, collect_to):
