@@ -25,7 +25,7 @@ class DepthToSpace(nn.Module):
     def __init__(self, frame_shape: Sequence[int], latent_dim: int = 512, width: int = 32, patch: int = 4) -> None:
         super().__init__()
         channels, height, width_px = frame_shape
-        if height % patch or width_px % patch:
+        if patch < 1 or height % patch or width_px % patch:
             raise ValueError(f"frames of {height}×{width_px} px cannot be cut into patches of {patch}×{patch}")
         grid = (width, height // patch, width_px // patch)
         self.body = nn.Sequential(

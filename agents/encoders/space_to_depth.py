@@ -29,7 +29,7 @@ class SpaceToDepth(nn.Module):
     def __init__(self, frame_shape: Sequence[int], latent_dim: int = 512, width: int = 64, patch: int = 4) -> None:
         super().__init__()
         channels, height, width_px = frame_shape
-        if height % patch or width_px % patch:
+        if patch < 1 or height % patch or width_px % patch:
             raise ValueError(f"frames of {height}×{width_px} px cannot be cut into patches of {patch}×{patch}")
         rows, columns = ((side // patch + 1) // 2 for side in (height, width_px))
         self.stem = nn.PixelUnshuffle(patch)

@@ -43,3 +43,9 @@ def test_depth_to_space__every_parameter_gets_a_gradient():
 def test_depth_to_space__refuses_frames_that_cannot_be_cut_into_patches(shape):
     with pytest.raises(ValueError, match=f"frames of {shape[1]}×{shape[2]} px cannot be cut into patches of 4×4"):
         DepthToSpace(shape)
+
+
+@pytest.mark.parametrize("patch", [0, -4])
+def test_depth_to_space__refuses_patches_of_no_size(patch):
+    with pytest.raises(ValueError, match=f"cannot be cut into patches of {patch}×{patch}"):
+        DepthToSpace((1, 28, 28), patch=patch)

@@ -28,3 +28,9 @@ def test_space_to_depth__takes_patches_of_any_size(patch):
 def test_space_to_depth__refuses_frames_that_cannot_be_cut_into_patches(shape):
     with pytest.raises(ValueError, match=f"frames of {shape[1]}×{shape[2]} px cannot be cut into patches of 4×4"):
         SpaceToDepth(shape)
+
+
+@pytest.mark.parametrize("patch", [0, -4])
+def test_space_to_depth__refuses_patches_of_no_size(patch):
+    with pytest.raises(ValueError, match=f"cannot be cut into patches of {patch}×{patch}"):
+        SpaceToDepth((1, 28, 28), patch=patch)

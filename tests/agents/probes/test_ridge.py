@@ -101,3 +101,9 @@ def test_ridge__is_the_same_in_other_units():
     probe.fit(train, validation)
     scaled.fit(Samples(1e3 * train.features, train.targets), Samples(1e3 * validation.features, validation.targets))
     torch.testing.assert_close(scaled.predict(1e3 * test.features), probe.predict(test.features), atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("penalties", [[], "abc", ["a"], [0.0], [1e-3, float("nan")], [float("inf")]], ids=str)
+def test_ridge__refuses_what_are_no_penalties(penalties):
+    with pytest.raises(ValueError, match="penalties must be positive numbers, at least one, got "):
+        Ridge(penalties)
