@@ -107,6 +107,7 @@ def _one_message(name: str, wants_traceback: bool) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as interrupt:
+        sys.unraisablehook = _unsaid
         _exit(str(interrupt) or f"interrupted: what was finished is kept; run {name} again to go on", 130)
     except EXPECTED as error:
         if wants_traceback:
@@ -141,6 +142,10 @@ def _refuse_unknown(name: str, config: DictConfig) -> None:
         for match in filter(None, added):
             if match[1] in config and match[1] not in known:
                 raise ValueError(_unknown_key(match[1], name))
+
+
+def _unsaid(_: object) -> None:
+    """Passed over: an object that Ctrl-C left half made, such as a progress bar, may fail as it goes."""
 
 
 def _exit(message: str, status: int) -> None:

@@ -25,6 +25,12 @@ def _collect(out: Path | str, *overrides: str) -> Path:
     return collect.main(composed("collect", ["episodes=20", "episode_length=5", *overrides, f"out={out}"]))
 
 
+@pytest.fixture(autouse=True)
+def unraisable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that is interrupted in this process silences what fails as it ends; the next test hears it again."""
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+
+
 @pytest.fixture(scope="session")
 def dataset_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small MovingDot dataset over static uniform noise: 48 episodes of 16 steps (38 train, 5 validation, 5 test)."""

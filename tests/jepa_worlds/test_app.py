@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -80,6 +81,25 @@ def test_command__ends_in_status_130_after_ctrl_c(run):
         "error: interrupted: what was finished is kept; run collect again to go on\n",
     )
     assert run("out=x", main=raising(KeyboardInterrupt("stopped at step 5"))) == (130, "error: stopped at step 5\n")
+
+
+HALF_MADE = """
+from jepa_worlds.app import command
+
+class Bar:  # Ctrl-C comes while it is made; it fails when it goes, at the very end
+    def __init__(self):
+        raise KeyboardInterrupt
+    def __del__(self):
+        self.closed
+
+command("doctor")(lambda config: Bar())()
+"""
+
+
+def test_command__says_nothing_of_what_ctrl_c_left_half_made(tmp_path):
+    ended = subprocess.run([sys.executable, "-c", HALF_MADE], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 130
+    assert ended.stderr == "error: interrupted: what was finished is kept; run doctor again to go on\n"
 
 
 def test_command__keeps_a_status_of_its_own(run):
