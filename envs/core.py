@@ -30,6 +30,7 @@ class World(ABC):
         factor_space: names, shapes and bounds of the ground-truth variables of the scene.
         render_fps: frames per second at which a video of this world looks right.
         backdrop: the colour [C] of what is behind the scene, seen where it covers nothing.
+        seeks_goal: whether the task is to get to a goal that frames do not show; `at_goal` tells where it is.
     """
 
     frame_shape: tuple[int, int, int]
@@ -37,6 +38,7 @@ class World(ABC):
     factor_space: spaces.Dict
     render_fps: int = 10
     backdrop: tuple[int, ...] = (0,)
+    seeks_goal: bool = False
 
     @abstractmethod
     def initial(self, key: Key) -> State:
@@ -63,6 +65,14 @@ class World(ABC):
             ValueError: this world does not know its scene from its backdrop.
         """
         raise ValueError(f"{type(self).__name__} does not tell what its scene covers: choose blend=add or blend=over")
+
+    def at_goal(self, state: State) -> State:
+        """The states of having arrived at the goals of these states.
+
+        Raises:
+            ValueError: this world has no goals.
+        """
+        raise ValueError(f"{type(self).__name__} has no goals: choose a world in which something is to get somewhere")
 
     def reward(self, state: State, action: NDArray, next_state: State) -> NDArray[np.float64]:
         """Reward of a step: [n]. Zero unless a world says otherwise: the data are reward-free."""

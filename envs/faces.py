@@ -13,6 +13,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from envs.arguments import check_types
+from envs.checks import checked_actions, checked_mask, checked_options, one_each
 from envs.core import Factors, State, World, merge, replace
 from envs.distractors.core import DistractedWorld, Distractor
 from envs.stacking import StackedWorld
@@ -40,7 +41,8 @@ class WorldEnv(gymnasium.Env[NDArray[np.uint8], Any]):
 
     Observation: uint8 [H, W, C]. ``info["factors"]`` holds the ground truth, described by ``factor_space``.
     ``reset(options={"state": {name: array}})`` starts from a given state (whatever it does not name is drawn as usual);
-    ``state`` is the present one.
+    ``state`` is the present one. Where ``seeks_goal`` is set, the task is to get to a goal that frames do not show:
+    `goal` shows it.
 
     Args:
         world: ``"module:Class"`` of the world; registration fills it in.
@@ -60,6 +62,7 @@ class WorldEnv(gymnasium.Env[NDArray[np.uint8], Any]):
         self.observation_space = _frame_space(self.world)
         self.action_space = self.world.action_space
         self.factor_space = self.world.factor_space
+        self.seeks_goal = self.world.seeks_goal
         self.distractors = kwargs.get("distractor", ())
         self._state: State | None = None
         self._frame: NDArray[np.uint8] | None = None
@@ -73,13 +76,13 @@ class WorldEnv(gymnasium.Env[NDArray[np.uint8], Any]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         super().reset(seed=seed)
-        given = _checked_options(options, {"state"}).get("state", {})
+        given = checked_options(options, {"state"}).get("state", {})
         state = self.world.initial(_draw_keys([self.np_random]))
         self._state = replace(state, {name: np.asarray(value)[None] for name, value in given.items()})
         return self._observe()
 
     def step(self, action: Any) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
-        state, batch = _started(self._state), _checked_actions(np.asarray(action)[None], self.action_space, 1)
+        state, batch = _started(self._state), checked_actions(np.asarray(action)[None], self.action_space, 1)
         self._state = self.world.transition(state, batch)
         reward = self.world.reward(state, batch, self._state)
         frame, info = self._observe()
@@ -96,10 +99,21 @@ class WorldEnv(gymnasium.Env[NDArray[np.uint8], Any]):
         """How much of each pixel of the present frame the scene covers [H, W, 1], and the colour behind it [C]."""
         return self.world.coverage(_started(self._state))[0], self.world.backdrop
 
+    def goal(self) -> tuple[NDArray[np.uint8], Factors]:
+        """What will be seen at this episode's goal [H, W, C], among the distractors of now, and the factors there.
+
+        Raises:
+            ValueError: a world without goals.
+        """
+        return self._seen(self.world.at_goal(_started(self._state)))
+
+    def _seen(self, state: State) -> tuple[NDArray[np.uint8], Factors]:
+        factors = {name: array[0].copy() for name, array in self.world.factors(state).items()}
+        return self.world.render(state)[0], factors
+
     def _observe(self) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         assert self._state is not None
-        self._frame = self.world.render(self._state)[0]
-        factors = {name: array[0].copy() for name, array in self.world.factors(self._state).items()}
+        self._frame, factors = self._seen(self._state)
         return self._frame.copy(), {"factors": factors}
 
 
@@ -145,6 +159,7 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv[NDArray[np.uint8], NDArray, NDAr
         self.single_action_space = self.world.action_space
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.factor_space = self.world.factor_space
+        self.seeks_goal = self.world.seeks_goal
         self.max_episode_steps = max_episode_steps if max_episode_steps and max_episode_steps > 0 else None
         self._generators: list[np.random.Generator] | None = None
         self._state: State | None = None
@@ -173,13 +188,13 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv[NDArray[np.uint8], NDArray, NDAr
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         """Start new episodes. An integer seed gives world ``i`` the seed ``seed + i``."""
-        options = _checked_options(options, {"state", "reset_mask"})
-        mask = _checked_mask(options.get("reset_mask"), self.num_envs)
+        options = checked_options(options, {"state", "reset_mask"})
+        mask = checked_mask("reset_mask", options.get("reset_mask"), self.num_envs)
         if self._state is None and not mask.all():
             raise ValueError("the first reset() must reset every world: leave reset_mask out")
         self._seed(seed, mask)
         initial = self.world.initial(_draw_keys([self.np_random[i] for i in np.flatnonzero(mask)]))
-        given = {name: _one_each(name, value, self.num_envs) for name, value in options.get("state", {}).items()}
+        given = {name: one_each(name, value, self.num_envs) for name, value in options.get("state", {}).items()}
         self._begin(mask, replace(initial, {name: array[mask] for name, array in given.items()}))
         return self._observe(mask)
 
@@ -187,7 +202,7 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv[NDArray[np.uint8], NDArray, NDAr
         self, actions: NDArray
     ) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         old, over = _started(self._state), self._done
-        actions = _checked_actions(np.asarray(actions), self.single_action_space, self.num_envs, ignored=over)
+        actions = checked_actions(np.asarray(actions), self.single_action_space, self.num_envs, ignored=over)
         if self.autoreset_mode == AutoresetMode.DISABLED and over.any():
             raise ValueError(
                 f"worlds {np.flatnonzero(over).tolist()} have ended: reset them with options={{'reset_mask': ...}}"
@@ -218,6 +233,12 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv[NDArray[np.uint8], NDArray, NDAr
         if self._frames is None:
             raise ValueError("call reset() before render()")
         return tuple(_rgb(frame, self.world) for frame in self._frames)
+
+    def goal(self, mask: NDArray[np.bool_] | None = None) -> tuple[NDArray[np.uint8], Factors]:
+        """As `WorldEnv.goal`, of the k worlds in a mask [n], or of all: [k, H, W, C] and {name: [k, ...]}."""
+        chosen = checked_mask("mask", mask, self.num_envs)
+        there = self.world.at_goal({name: array[chosen] for name, array in _started(self._state).items()})
+        return self.world.render(there), self.world.factors(there)
 
     def _seed(self, seed: int | Sequence[int | None] | None, mask: NDArray[np.bool_]) -> None:
         if seed is None:
@@ -292,45 +313,3 @@ def _checked_render_mode(render_mode: str | None) -> str | None:
     if render_mode is not None and render_mode not in RENDER_MODES:
         raise ValueError(f"render_mode must be None or one of {RENDER_MODES}, got {render_mode!r}")
     return render_mode
-
-
-def _checked_options(options: dict[str, Any] | None, known: set[str]) -> dict[str, Any]:
-    unknown = set(options or {}) - known
-    if unknown:
-        raise ValueError(f"unknown reset options {sorted(unknown)}; known are {sorted(known)}")
-    return dict(options or {})
-
-
-def _checked_mask(mask: Any, num_envs: int) -> NDArray[np.bool_]:
-    if mask is None:
-        return np.ones(num_envs, bool)
-    if not (isinstance(mask, np.ndarray) and mask.dtype == bool and mask.shape == (num_envs,) and mask.any()):
-        raise ValueError(f"reset_mask must be a bool array of shape ({num_envs},) with at least one True, got {mask!r}")
-    return mask.copy()
-
-
-def _one_each(name: str, value: Any, num_envs: int) -> NDArray:
-    array = np.asarray(value)
-    if array.shape[:1] != (num_envs,):
-        raise ValueError(
-            f"state variable {name!r} needs one row for each of {num_envs} worlds, got shape {array.shape}"
-        )
-    return array
-
-
-def _checked_actions(
-    actions: NDArray, space: gymnasium.Space, num_envs: int, ignored: NDArray[np.bool_] | None = None
-) -> NDArray:
-    expected = (num_envs, *(space.shape or ()))
-    if actions.shape != expected:
-        raise ValueError(f"expected actions of shape {expected[1:]} each, {expected} in all, got {actions.shape}")
-    if isinstance(space, gymnasium.spaces.Discrete):
-        bad, harmless = (actions < space.start) | (actions >= space.start + space.n), space.start
-    else:
-        actions = actions.astype(space.dtype, copy=False)  # what is recorded as an action is what was done
-        bad, harmless = ~np.isfinite(actions).all(axis=tuple(range(1, actions.ndim))), 0
-    if bad.any():
-        if ignored is None or (bad & ~ignored).any():
-            raise ValueError(f"actions must be finite and in {space}, got {actions[bad][0]!r}")
-        actions = np.where(bad.reshape(-1, *[1] * (actions.ndim - 1)), harmless, actions)
-    return actions

@@ -7,17 +7,17 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.core import State
-from envs.drawing import DrawnWorld
+from envs.core import State, World
 
 Reward = Literal["sparse", "dense"]
 
 
-class GoalWorld(DrawnWorld):
-    """A drawn world whose state has ``location`` and ``goal``, both [n, 2], (x, y) in px of the frame.
+class GoalWorld(World):
+    """A world whose state has ``location`` and ``goal``, both [n, 2], (x, y) in px of the frame.
 
     A goal is given with ``reset(options={"state": {"goal": …}})``; `at_goal` is the state whose frame is the picture of
-    the goal.
+    the goal. Inherit from this class first, and then from that of what moves and is drawn:
+    ``class TwoRooms(GoalWorld, DrawnWorld)``.
 
     Args:
         reach: how near the goal counts as there, in px.
@@ -26,13 +26,16 @@ class GoalWorld(DrawnWorld):
         show_goal: whether the goal is drawn, and a factor.
 
     Raises:
-        ValueError: an unknown reward.
+        ValueError: a reach that is not positive, an unknown reward.
     """
 
     def __init__(self, reach: float, reward: Reward, terminate: bool, show_goal: bool) -> None:
+        if not 0 < reach < np.inf:
+            raise ValueError(f"reach must be positive and finite, got {reach!r}")
         if reward not in ("sparse", "dense"):
             raise ValueError(f"reward must be 'sparse' or 'dense', got {reward!r}")
         self.reach, self.dense, self.terminate, self.show_goal = reach, reward == "dense", terminate, show_goal
+        self.seeks_goal = not show_goal
 
     def at_goal(self, state: State) -> State:
         """The state of having arrived."""

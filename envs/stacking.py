@@ -28,7 +28,7 @@ class StackedWorld(World):
         height, width, channels = world.frame_shape
         self.frame_shape = (height, width, channels * depth)
         self.action_space, self.factor_space = world.action_space, world.factor_space
-        self.render_fps = world.render_fps
+        self.render_fps, self.seeks_goal = world.render_fps, world.seeks_goal
         self.backdrop = tuple(np.broadcast_to(world.backdrop, channels).tolist()) * depth
         self._drawn: tuple[State, NDArray[np.uint8]] | None = None  # the last state and its frames: drawn once a step
 
@@ -66,6 +66,10 @@ class StackedWorld(World):
 
     def factors(self, state: State) -> Factors:
         return self.world.factors(state)
+
+    def at_goal(self, state: State) -> State:
+        """The states of having arrived, and of having been there all along: the goal's frame ``depth`` times."""
+        return {**state, **self.world.at_goal(state), "stack.time": np.zeros_like(state["stack.time"])}
 
     def reward(self, state: State, action: NDArray, next_state: State) -> NDArray[np.float64]:
         return self.world.reward(state, action, next_state)

@@ -22,8 +22,8 @@ from envs.registry import NAMESPACE
 from jepa_worlds import collect
 from jepa_worlds.app import composed, plain
 from jepa_worlds.build import build
-from jepa_worlds.collecting import distractors
 from jepa_worlds.dataset import Dataset
+from jepa_worlds.environments import distractors
 from jepa_worlds.speed import frames_per_second, native_ids, rate
 from jepa_worlds.train import spec
 from jepa_worlds.training import Schedule, Trainer, chosen_device, chosen_precision

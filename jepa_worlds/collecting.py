@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from agents.actions import described
 from agents.behaviours.core import Behaviour
 from envs import random
-from jepa_worlds.actions import described
-from jepa_worlds.build import build
+from jepa_worlds.behaviours import identified, make_behaviour
 from jepa_worlds.dataset import FORMAT, MANIFEST, SPLITS, Split, check_shard, read_manifest
-from jepa_worlds.environments import how_many, make_vec
+from jepa_worlds.environments import distractors, factors_of, goal_of, how_many, make_vec
 from jepa_worlds.files import digest, temporary_name, versions, write_array, write_json, writing
 from jepa_worlds.statistics import coverage, moments
 
@@ -100,13 +100,6 @@ class Collection:
         )
 
 
-def distractors(config: dict[str, Any] | None) -> list[Any]:
-    """The distractors of a configuration: nothing, one with ``_target_``, or several by name."""
-    if not config:
-        return []
-    return [build(config)] if "_target_" in config else [build(layer) for layer in config.values()]
-
-
 def collect(collection: Collection, out: Path) -> dict[str, Any]:
     """Collect a dataset into a folder, or go on with one that was begun; returns its manifest.
 
@@ -123,7 +116,7 @@ def collect(collection: Collection, out: Path) -> dict[str, Any]:
         return manifest
     done = {entry["name"] for entry in manifest["shards"]}
     split_env: tuple[Split, gymnasium.vector.VectorEnv] | None = None
-    behaviour = build(collection.behaviour)
+    behaviour = make_behaviour(collection.behaviour)
     with tqdm(total=collection.episodes, unit="episode", desc=f"collect {out}", smoothing=0) as progress:
         for name, split, episodes in collection.shards():
             if name not in done:
@@ -163,8 +156,9 @@ def _batch(
     n, count = env.num_envs, len(episodes)
     key = random.fold_in(np.full(n, seed, np.uint64), np.resize(episodes, n))
     frames, infos = env.reset(seed=[int(word) for word in random.fold_in(key, 0)])  # type: ignore[arg-type]
-    factors = _factors(env, infos)
+    factors = factors_of(env, infos)
     state = behaviour.start(random.fold_in(key, 1), env.single_action_space)
+    state = behaviour.look(state, frames, factors, goal_of(env))
     actions_like = np.zeros((), env.single_action_space.dtype)
     at_frames: Columns = {"frames": np.empty((count, length + 1, *frames.shape[1:]), frames.dtype)}
     at_frames |= {
@@ -185,7 +179,7 @@ def _batch(
             break
         actions, state = behaviour.act(state, frames, factors)
         frames, rewards, terminations, truncations, infos = env.step(actions)
-        factors = _factors(env, infos)
+        factors = factors_of(env, infos)
         for name, x in zip(at_steps, (actions, rewards, terminations, truncations), strict=True):
             at_steps[name][:, t] = x[:count]
         over = (terminations | truncations)[:count]
@@ -200,18 +194,12 @@ def _batch(
     }
 
 
-def _factors(env: gymnasium.vector.VectorEnv, infos: dict[str, Any]) -> Columns:
-    return {name: infos["factors"][name] for name in env.unwrapped.factor_space}  # type: ignore[attr-defined]
-
-
 def _header(collection: Collection) -> dict[str, Any]:
     """What the manifest says before anything is collected.
 
     A step is tried in every split, so that whatever may be wrong comes out before anything is written.
     """
-    behaviour = build(collection.behaviour)
-    if not isinstance(behaviour, Behaviour):
-        raise ValueError(f"behaviour must be an agents.behaviours.core.Behaviour, got {behaviour!r}")
+    behaviour = make_behaviour(collection.behaviour)
     for split, (first, end) in collection.splits().items():
         if end > first:
             env = replace(collection, num_envs=1).make(split)
@@ -225,6 +213,7 @@ def _header(collection: Collection) -> dict[str, Any]:
         "format": FORMAT,
         "complete": False,
         **{name: value for name, value in asdict(collection).items() if name not in ("num_envs", "validation", "test")},
+        "behaviour": identified(collection.behaviour),
         "shard_episodes": collection.shard_episodes or max(1, min(SHARD[0], SHARD[1] // episode_bytes)),
         "splits": splits,
         "frame_shape": list(frame_shape),

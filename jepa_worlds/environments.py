@@ -8,7 +8,10 @@ from typing import Any
 import gymnasium
 
 import envs as _envs  # noqa: F401  registers the environments
+from agents.policies.core import Goal
+from envs.core import Factors
 from envs.registry import NAMESPACE
+from jepa_worlds.build import build
 
 AT_ONCE = 256  # native worlds, which are stepped and drawn together in this process
 
@@ -50,3 +53,21 @@ def how_many(config: dict[str, Any]) -> int:
     if spec is None or spec.vector_entry_point == "envs.faces:WorldVectorEnv":
         return AT_ONCE
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def distractors(config: dict[str, Any] | None) -> list[Any]:
+    """The distractors of a configuration: nothing, one with ``_target_``, or several by name."""
+    if not config:
+        return []
+    return [build(config)] if "_target_" in config else [build(layer) for layer in config.values()]
+
+
+def factors_of(env: gymnasium.vector.VectorEnv, infos: dict[str, Any]) -> Factors:
+    """The factors that environments tell in ``infos``, without the masks beside them: {name: [n, ...]}."""
+    return {name: infos["factors"][name] for name in env.unwrapped.factor_space}  # type: ignore[attr-defined]
+
+
+def goal_of(env: gymnasium.vector.VectorEnv) -> Goal | None:
+    """Where worlds are to get; None if there is no goal, or if frames show it."""
+    there = env.unwrapped
+    return Goal(*there.goal()) if getattr(there, "seeks_goal", False) else None  # type: ignore[attr-defined]

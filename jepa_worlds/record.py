@@ -1,6 +1,7 @@
 """Film held-out episodes: what the agent saw, what the probe reads off the latents, and what the model imagines.
 
 python -m jepa_worlds.record run=runs/vicreg-static out=video.mp4
+python -m jepa_worlds.record run=runs/vicreg-static/evaluate/MovingDotReach-v0-PPO out=policy.mp4
 """
 
 from __future__ import annotations
@@ -14,30 +15,39 @@ import torch
 from omegaconf import DictConfig
 
 from agents.world_models.core import NoDecoder
+from jepa_worlds.acting import policy_clips
 from jepa_worlds.app import command, plain
 from jepa_worlds.evaluation import Score
 from jepa_worlds.figures import component
+from jepa_worlds.policies import CARD, find_policy
 from jepa_worlds.probe import open_probe
 from jepa_worlds.probing import ModelProbe
 from jepa_worlds.video import Clip, Gauge, check_writable, write_video
 
 
 def main(config: DictConfig) -> Path:
-    """Film a run's model on test episodes; returns the file.
+    """Film a run's model on test episodes, or a policy at its task; returns the file.
 
     Raises:
-        FileNotFoundError: there is no such run or dataset.
+        FileNotFoundError: there is no such run, policy or dataset.
         OSError: the file cannot be written, or there is no encoder.
         ValueError: bad input, or a dataset that does not fit the model.
     """
     settings = plain(config)
     out, run = Path(str(settings["out"])), Path(str(settings["run"]))
     check_writable(out, settings["fps"])
-    for name in ("episodes", "at_once"):
-        if not (isinstance(settings[name], int) and settings[name] >= 1):
-            raise ValueError(f"{name} must be an integer of at least 1, got {settings[name]!r}")
-    probe, _, _ = open_probe(settings)
-    shown = clips(probe, probe.score_shown(), settings["episodes"], run.name)
+    for name in ("episodes", "at_once", "steps"):
+        value = settings[name]
+        if not ((isinstance(value, int) and value >= 1) or (name == "steps" and value is None)):
+            raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+    policy = find_policy(run)
+    if policy != run or (policy / CARD).is_file():
+        shown = policy_clips(policy, settings)
+    else:
+        if settings["steps"] is not None:
+            raise ValueError("steps is for films of policies; those of world models are as long as protocol.window")
+        probe, _, _ = open_probe(settings)
+        shown = clips(probe, probe.score_shown(), settings["episodes"], run.name)
     at_once = settings["at_once"]
     scenes = [shown[start : start + at_once] for start in range(0, len(shown), at_once)]
     write_video(scenes, columns=2, fps=settings["fps"], file=out)

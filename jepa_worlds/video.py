@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from jepa_worlds.figures import EDGE, MUTED, READOUT, TRUTH, newest
 from jepa_worlds.files import atomic
+
+Draw = Callable[[int], NDArray[np.uint8]]
+"""The image [H, W, 3] of a number in a film."""
 
 SUFFIXES = (".mp4", ".gif")
 SIDE, HEADER, GAP = 196, 40, 8  # px: of a panel at least, of its heading, between tiles
@@ -49,6 +52,8 @@ class Clip:
         truth, readout: by factor, [T, 2] each, positions (x, y) in px.
         imagined: [T, H, W, C], what the model draws of its own rollout; None if it draws nothing.
         gauges: of what has no place in the frame.
+        goal: [H, W, C], what it looks like where the agent is to get; None if frames show it, or there is none.
+        returns: [T], the sum of rewards up to each frame; None if nothing is rewarded.
     """
 
     title: str
@@ -57,6 +62,8 @@ class Clip:
     readout: dict[str, NDArray] = field(default_factory=dict)
     imagined: NDArray[np.uint8] | None = None
     gauges: Sequence[Gauge] = ()
+    goal: NDArray[np.uint8] | None = None
+    returns: NDArray | None = None
 
 
 def write_video(scenes: Sequence[Sequence[Clip]], columns: int, fps: float, file: Path) -> None:
@@ -66,7 +73,7 @@ def write_video(scenes: Sequence[Sequence[Clip]], columns: int, fps: float, file
         ValueError, OSError: as `check_writable`, or the disk is full.
     """
     check_writable(file, fps)
-    write_images(_of_one_size([image for scene in scenes for image in _play(scene, columns, round(fps))]), fps, file)
+    _write(*_film(scenes, columns, round(fps)), fps, file)
 
 
 def write_images(images: Sequence[NDArray[np.uint8]], fps: float, file: Path) -> None:
@@ -76,24 +83,29 @@ def write_images(images: Sequence[NDArray[np.uint8]], fps: float, file: Path) ->
         ValueError, OSError: as `check_writable`, or the disk is full.
     """
     check_writable(file, fps)
+    _write(images.__getitem__, len(images), fps, file)
+
+
+def _write(draw: Draw, count: int, fps: float, file: Path) -> None:
+    """Images to a file; each is drawn when it is needed, for long films do not fit into memory."""
     with atomic(file) as temporary:
         if file.suffix.lower() == ".gif":
-            first, *others = (Image.fromarray(image) for image in images)
+            first, *others = (Image.fromarray(draw(number)) for number in range(count))
             first.save(temporary, save_all=True, append_images=others, duration=round(1000 / fps), loop=0)
             return
         try:
-            _write_mp4(images, fps, temporary)
+            _write_mp4(draw, count, fps, temporary)
         except OSError as error:
             said = " ".join(str(error).split())
             raise OSError(f"ffmpeg could not write {str(file)!r}; is the disk full? It says: {said}") from error
 
 
-def _write_mp4(images: Sequence[NDArray[np.uint8]], fps: float, file: Path) -> None:
+def _write_mp4(draw: Draw, count: int, fps: float, file: Path) -> None:
     from moviepy.video.io.ffmpeg_reader import ffmpeg_parse_infos
-    from moviepy.video.io.ImageSequenceClip import ImageSequenceClip
+    from moviepy.video.VideoClip import VideoClip
 
-    movie = ImageSequenceClip(images, fps=fps)
-    movie.write_videofile(str(file), codec="libx264", audio=False, logger=None, pixel_format="yuv420p")
+    movie = VideoClip(lambda t: draw(round(t * fps)), duration=(count + 0.5) / fps)  # moviepy rounds down
+    movie.write_videofile(str(file), fps=fps, codec="libx264", audio=False, logger=None, pixel_format="yuv420p")
     ffmpeg_parse_infos(str(file))  # moviepy does not notice when ffmpeg fails at the end
 
 
@@ -126,38 +138,46 @@ def check_writable(file: Path, fps: float) -> None:
         )
 
 
-def _play(scene: Sequence[Clip], columns: int, hold: int) -> Iterator[NDArray[np.uint8]]:
-    """The images of a scene [H, W, 3]; its last one stays for ``hold`` more."""
-    for t in range(max(len(clip.frames) for clip in scene)):
-        image = _grid([_tile(clip, min(t, len(clip.frames) - 1)) for clip in scene], columns)
-        yield image
-    for _ in range(hold):
-        yield image
+def _film(scenes: Sequence[Sequence[Clip]], columns: int, hold: int) -> tuple[Draw, int]:
+    """What draws the images of scenes, and how many there are; the last one of each stays for ``hold`` more.
 
+    Below and to the right of the smaller ones, such as those of a last scene with fewer clips, is white space.
+    """
+    lengths = [max(len(clip.frames) for clip in scene) for scene in scenes]
+    shown = [(scene, t) for scene, length in zip(scenes, lengths, strict=True) for t in range(length + hold)]
 
-def _of_one_size(images: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
-    """White space below and to the right of the smaller images, such as those of a last scene with fewer clips."""
-    height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
-    return [
-        np.pad(image, ((0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0)), constant_values=255)
-        for image in images
-    ]
+    def drawn(scene: Sequence[Clip], t: int) -> NDArray[np.uint8]:
+        return _grid([_tile(clip, min(t, len(clip.frames) - 1)) for clip in scene], columns)
+
+    sizes = [drawn(scene, 0).shape for scene in scenes]
+    height, width = (max(size[axis] for size in sizes) for axis in (0, 1))
+
+    def draw(number: int) -> NDArray[np.uint8]:
+        image = drawn(*shown[number])
+        room = (0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0)
+        return np.pad(image, room, constant_values=255)
+
+    return draw, len(shown)
 
 
 def _tile(clip: Clip, t: int) -> Image.Image:
     """What was seen, where things are, what was imagined and what else was read off, side by side under a title."""
     scale = -(-SIDE // min(clip.frames.shape[1:3]))
-    panels = [("seen", _scaled(clip.frames[t], scale))]
+    seen = "seen" if clip.returns is None else f"step {t}, return so far {clip.returns[t]:.4g}"
+    panels = [(seen, _scaled(clip.frames[t], scale))]
+    if clip.goal is not None:
+        panels.append(("goal", _scaled(clip.goal, scale)))
     if clip.truth:
         panels.append((_caption(clip, t), _marked(clip, t, scale)))
     if clip.imagined is not None:
         panels.append(("imagined", _scaled(clip.imagined[t], scale)))
     if clip.gauges:
         panels.append((f"step {t}: O truth  X probe", _gauges(clip.gauges, t)))
-    size = (sum(image.width + GAP for _, image in panels) - GAP, HEADER + max(image.height for _, image in panels))
+    title, width = ImageFont.load_default(14), sum(image.width + GAP for _, image in panels) - GAP
+    size = (max(width, round(title.getlength(clip.title))), HEADER + max(image.height for _, image in panels))
     tile, left = Image.new("RGB", size, BACKGROUND), 0
     draw = ImageDraw.Draw(tile)
-    draw.text((0, 0), clip.title, INK, ImageFont.load_default(14))
+    draw.text((0, 0), clip.title, INK, title)
     for caption, image in panels:
         draw.text((left, 20), caption, INK, ImageFont.load_default(12))
         tile.paste(image, (left, HEADER))

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from jepa_worlds.actions import vectors
+from agents.actions import vectors
 from jepa_worlds.dataset import Dataset, Shard, Split
 
 Batch = dict[str, Tensor]

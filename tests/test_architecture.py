@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ THIRD_PARTY = {
     "agents": {"numpy", "gymnasium", "torch", "stable_baselines3"},
 }
 LAZY = {"PIL", "skimage", "moviepy", "mujoco", "dm_control", "stable_baselines3"}  # only inside functions
+SB3_CLASSES = {ROOT / "agents" / "policies" / name for name in ("extractors.py", "vec_env.py")}  # derived from its own
 LOGGERS = {"logging", "tqdm", "warnings", "wandb", "tensorboard"}
 
 
@@ -52,7 +54,18 @@ def test_imports_of_envs_and_agents__are_light():
         top_level = ast.Module(
             [node for node in parsed(path).body if isinstance(node, (ast.Import, ast.ImportFrom))], []
         )
-        assert not set(imports(top_level)) & LAZY, path
+        allowed = {"stable_baselines3"} if path in SB3_CLASSES else set()
+        assert set(imports(top_level)) & LAZY <= allowed, path
+
+
+def test_stable_baselines3__is_imported_by_what_needs_it_only():
+    light = [
+        path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
+        for path in modules("agents")
+        if path not in SB3_CLASSES
+    ]
+    code = f"import sys, jepa_worlds, {', '.join(light)}; sys.exit('stable_baselines3' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("package", ["envs", "agents"])

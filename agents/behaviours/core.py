@@ -8,12 +8,13 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.policies.core import Goal
 from envs.core import Factors, State
 from envs.random import Key
 
 
 class Behaviour(ABC):
-    """A policy over a batch of worlds, as pure functions.
+    """A policy over a batch of worlds, as pure functions: `start`, `look`, and then `act` once a step.
 
     What it does in world ``i`` depends on that world's key and observations only (`envs.random`), so that an episode
     does not depend on which others are collected beside it.
@@ -27,9 +28,31 @@ class Behaviour(ABC):
             ValueError: a space in which this behaviour cannot act.
         """
 
+    def look(self, state: State, frames: NDArray, factors: Factors, goal: Goal | None) -> State:
+        """The state after a look at what episodes begin with, and at where worlds are to get: unchanged by default.
+
+        The first call of `act` is given the same frames [n, H, W, C] and factors. ``goal`` is None where there is none,
+        or where frames show it.
+
+        Raises:
+            ValueError: worlds in which this behaviour cannot act.
+        """
+        return state
+
     @abstractmethod
     def act(self, state: State, frames: NDArray, factors: Factors) -> tuple[NDArray, State]:
         """Actions [n, *action_space.shape] and the next state, from frames [n, H, W, C] and factors."""
+
+
+def nested(name: str, state: State) -> State:
+    """A state as part of another one's: its variables are called ``name.variable`` there."""
+    return {f"{name}.{variable}": array for variable, array in state.items()}
+
+
+def part(name: str, state: State) -> State:
+    """What `nested` has put into a state."""
+    start = f"{name}."
+    return {variable.removeprefix(start): array for variable, array in state.items() if variable.startswith(start)}
 
 
 def low_and_span(wanted_by: str, action_space: gymnasium.Space) -> tuple[NDArray, NDArray[np.float64]]:

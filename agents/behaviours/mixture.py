@@ -9,7 +9,8 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.behaviours.core import Behaviour
+from agents.behaviours.core import Behaviour, nested, part
+from agents.policies.core import Goal
 from envs import random
 from envs.core import Factors, State, merge
 from envs.random import Key
@@ -40,26 +41,26 @@ class Mixture(Behaviour):
         shares = np.cumsum([self.weights[name] for name in self.parts])
         drawn = random.uniform(random.fold_in(key, 0), high=shares[-1])
         state: State = {"part": np.searchsorted(shares[:-1], drawn, side="right")}
-        for i, (name, part) in enumerate(self.parts.items()):
-            own = part.start(random.fold_in(key, 1 + i), action_space)
-            state |= {f"{name}.{variable}": array for variable, array in own.items()}
+        for i, (name, behaviour) in enumerate(self.parts.items()):
+            state |= nested(name, behaviour.start(random.fold_in(key, 1 + i), action_space))
+        return state
+
+    def look(self, state: State, frames: NDArray, factors: Factors, goal: Goal | None) -> State:
+        for name, behaviour in self.parts.items():  # in all worlds: states have the same variables everywhere
+            state = {**state, **nested(name, behaviour.look(part(name, state), frames, factors, goal))}
         return state
 
     def act(self, state: State, frames: NDArray, factors: Factors) -> tuple[NDArray, State]:
         actions: NDArray | None = None
-        for i, (name, part) in enumerate(self.parts.items()):
+        for i, (name, behaviour) in enumerate(self.parts.items()):
             mask = state["part"] == i
             if not mask.any():
                 continue
-            own = {
-                variable.removeprefix(f"{name}."): array[mask]
-                for variable, array in state.items()
-                if variable.startswith(f"{name}.")
-            }
-            action, own = part.act(own, frames[mask], {factor: array[mask] for factor, array in factors.items()})
+            own = {variable: array[mask] for variable, array in part(name, state).items()}
+            action, own = behaviour.act(own, frames[mask], {factor: array[mask] for factor, array in factors.items()})
             if actions is None:
                 actions = np.empty((len(mask), *action.shape[1:]), action.dtype)
             actions[mask] = action
-            state = merge(mask, {f"{name}.{variable}": array for variable, array in own.items()}, state)
+            state = merge(mask, nested(name, own), state)
         assert actions is not None
         return actions, state

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from agents.encoders.checks import require_frames
+
 
 class MeNet5(nn.Sequential):
     """Three convolutions, an average pool and a linear layer (Sobal et al., 2022).
@@ -17,7 +19,7 @@ class MeNet5(nn.Sequential):
         width: channels are 16, 32, 32 times this. The paper's best runs use 2.
 
     Raises:
-        ValueError: a frame smaller than 8×8.
+        ValueError: a frame smaller than 8×8; later, frames of another shape.
 
     Shape: [N, C, H, W] -> [N, D].
     """
@@ -41,8 +43,9 @@ class MeNet5(nn.Sequential):
             nn.Flatten(),
             nn.Linear(32 * width * height * width_px, latent_dim),
         )
-
+        self.frame_shape = tuple(frame_shape)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the faster layout of convolutions
 
     def forward(self, frames: Tensor) -> Tensor:
+        require_frames(frames, self.frame_shape)
         return super().forward(frames.contiguous(memory_format=torch.channels_last))

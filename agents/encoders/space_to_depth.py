@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from agents.encoders.checks import require_frames
+
 
 class SpaceToDepth(nn.Module):
     """Patches of 4×4 px to channels, three 3×3 convolutions, the second with stride 2, and a linear layer.
@@ -21,7 +23,7 @@ class SpaceToDepth(nn.Module):
         patch: side of a patch in px.
 
     Raises:
-        ValueError: a frame that cannot be cut into patches.
+        ValueError: a frame that cannot be cut into patches; later, frames of another shape.
 
     Shape: [N, C, H, W] -> [N, D].
     """
@@ -32,6 +34,7 @@ class SpaceToDepth(nn.Module):
         if patch < 1 or height % patch or width_px % patch:
             raise ValueError(f"frames of {height}×{width_px} px cannot be cut into patches of {patch}×{patch}")
         rows, columns = ((side // patch + 1) // 2 for side in (height, width_px))
+        self.frame_shape = tuple(frame_shape)
         self.stem = nn.PixelUnshuffle(patch)
         self.body = nn.Sequential(
             *_convolution(channels * patch**2, width // 2),
@@ -43,6 +46,7 @@ class SpaceToDepth(nn.Module):
         self.body.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, frames: Tensor) -> Tensor:
+        require_frames(frames, self.frame_shape)
         grid = self.stem(frames).contiguous(memory_format=torch.channels_last)
         return self.head(self.body(grid).flatten(1))
 

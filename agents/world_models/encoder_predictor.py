@@ -32,7 +32,7 @@ class EncoderPredictor(WorldModel):
         frames: number K of frames that the encoder sees.
 
     Raises:
-        ValueError: a number of frames that is not positive.
+        ValueError: a number of frames that is not positive; later, frames of another number of channels.
     """
 
     frame_mean: Tensor
@@ -118,6 +118,8 @@ class EncoderPredictor(WorldModel):
         return terms
 
     def _normalised(self, frames: Tensor) -> Tensor:
+        if frames.shape[2] != len(self.frame_mean):  # a single channel would pass for any number of them
+            raise ValueError(f"expected frames of {len(self.frame_mean)} channels, got {tuple(frames.shape)}")
         return (frames - self.frame_mean) / self.frame_std
 
     def _encode(self, frames: Tensor) -> Tensor:

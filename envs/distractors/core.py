@@ -191,7 +191,7 @@ class DistractedWorld(World):
     def __init__(self, world: World, distractors: Distractor | Sequence[Distractor], held_out: bool = False) -> None:
         self.world = world
         self.frame_shape, self.action_space = world.frame_shape, world.action_space
-        self.render_fps, self.backdrop = world.render_fps, world.backdrop
+        self.render_fps, self.backdrop, self.seeks_goal = world.render_fps, world.backdrop, world.seeks_goal
         self.layers = Layers(distractors, self.frame_shape, held_out)
         self.factor_space = spaces.Dict({**world.factor_space.spaces, **self.layers.factor_space})
 
@@ -210,6 +210,10 @@ class DistractedWorld(World):
 
     def factors(self, state: State) -> Factors:
         return {**self.world.factors(state), **self.layers.factors(state)}
+
+    def at_goal(self, state: State) -> State:
+        """The states of having arrived, among the distractors of now."""
+        return {**state, **self.world.at_goal(state)}
 
     def reward(self, state: State, action: NDArray, next_state: State) -> NDArray[np.float64]:
         return self.world.reward(state, action, next_state)

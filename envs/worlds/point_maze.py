@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from envs import random
 from envs.collisions import slide
 from envs.core import Factors, State
-from envs.drawing import Canvas
+from envs.drawing import Canvas, DrawnWorld
 from envs.goals import GoalWorld, Reward
 from envs.random import Key
 from envs.registry import register
@@ -37,7 +37,7 @@ WALL, BALL, GOAL = (120, 130, 150), (80, 170, 90), (200, 80, 80)
 AROUND = np.array([(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)])  # a cell and its eight neighbours
 
 
-class PointMaze(GoalWorld):
+class PointMaze(GoalWorld, DrawnWorld):
     """A ball pushed by a force, among walls.
 
     Gymnasium-Robotics' PointMaze, whose cells are 1 m wide: v ← clip(v, ±5), then v ← v + dt·(100·a − v)/(m + dt) and

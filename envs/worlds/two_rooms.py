@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from envs import random
 from envs.collisions import slide
 from envs.core import Factors, State
-from envs.drawing import Canvas
+from envs.drawing import Canvas, DrawnWorld
 from envs.goals import GoalWorld, Reward
 from envs.random import Key
 from envs.registry import register
@@ -19,7 +19,7 @@ from envs.registry import register
 WALL, DOT, GOAL = (120, 130, 150), (235, 80, 60), (70, 180, 110)
 
 
-class TwoRooms(GoalWorld):
+class TwoRooms(GoalWorld, DrawnWorld):
     """A dot that goes where its action says, in two rooms with a wall and one door between them.
 
     p ← p + a, with ‖a‖ ≤ max_step. The dot collides with walls, jambs and borders as the upright square around it, and

@@ -14,7 +14,7 @@ from envs.distractors.photographs import Photographs
 from envs.distractors.square import Square
 from envs.distractors.video import Video
 from jepa_worlds.app import CONFIGS, composed, plain
-from jepa_worlds.collecting import distractors
+from jepa_worlds.environments import distractors
 
 NATIVE = sorted(
     name for name, spec in gymnasium.registry.items() if str(spec.kwargs.get("world", "")).startswith("envs.worlds.")

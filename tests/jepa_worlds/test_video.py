@@ -299,9 +299,57 @@ def test_write_video__leaves_no_part_of_a_video_on_a_full_disk(tmp_path: Path, s
 def test_write_video__notices_an_encoder_that_fails_without_a_word(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from moviepy.video.io.ImageSequenceClip import ImageSequenceClip
+    from moviepy.video.VideoClip import VideoClip
 
-    monkeypatch.setattr(ImageSequenceClip, "write_videofile", lambda self, name, **_: Path(name).write_bytes(b"half"))
+    monkeypatch.setattr(VideoClip, "write_videofile", lambda self, name, **_: Path(name).write_bytes(b"half"))
     with pytest.raises(OSError, match=r"^ffmpeg could not write '\S*/video\.mp4'; is the disk full\? It says: .*$"):
         write_video([[clip()]], columns=1, fps=5, file=tmp_path / "video.mp4")
     assert not [*tmp_path.iterdir()]
+
+
+def test_video__shows_the_goal_beside_and_says_the_return_so_far(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    draw = video.ImageDraw.ImageDraw.text
+    monkeypatch.setattr(
+        video.ImageDraw.ImageDraw,
+        "text",
+        lambda self, at, text, *more: (said.append(text), draw(self, at, text, *more)),
+    )
+    goal = np.full((28, 28, 1), 200, np.uint8)
+    acted = Clip("title", np.zeros((3, 28, 28, 1), np.uint8), goal=goal, returns=np.array([0, -1.5, 1234.5678]))
+    write_video([[acted]], columns=1, fps=1, file=tmp_path / "video.gif")
+    assert said[3:12] == [  # after a first look at the size
+        *("title", "step 0, return so far 0", "goal"),
+        *("title", "step 1, return so far -1.5", "goal"),
+        *("title", "step 2, return so far 1235", "goal"),
+    ]
+    image = played(tmp_path / "video.gif")[0][0]
+    bright = np.flatnonzero((image[100] == 200).all(axis=1))  # from the goal's left edge to its right
+    assert (bright.min(), bright.max()) == (8 + 196 + 8 + 1, 8 + 196 + 8 + 196 - 2)
+
+
+def test_video__has_room_for_long_titles(tmp_path: Path) -> None:
+    frames = np.zeros((2, 28, 28, 1), np.uint8)
+    clips = [Clip("a title that goes on for longer than its frame is wide", frames), Clip("brief", frames)]
+    for shown, file in zip(clips, ("long.gif", "short.gif"), strict=True):
+        write_video([[shown]], columns=1, fps=1, file=tmp_path / file)
+    long, brief = (played(tmp_path / file)[0][0] for file in ("long.gif", "short.gif"))
+    assert brief.shape[1] == 196 + 2 * 8
+    assert long.shape[1] > 300
+    assert (long[:30, 220:] < 100).any()  # letters
+
+
+@pytest.mark.parametrize("fps", [3, 7, 12.5, 30])
+def test_write_video__of_many_steps_has_them_all_and_draws_one_at_a_time(
+    fps: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    tile = video._tile
+    monkeypatch.setattr(video, "_tile", lambda clip, t: (drawn.append(t), tile(clip, t))[1])
+    write_video([[clip(41)]], columns=1, fps=fps, file=tmp_path / "video.mp4")
+    assert list(dict.fromkeys(drawn)) == [*range(41)]  # in order, none left out
+    images, speed = played(tmp_path / "video.mp4")
+    assert len(images) == 41 + round(fps)
+    assert speed == fps

@@ -57,3 +57,10 @@ def test_encoder__does_not_depend_on_the_layout_of_frames(encoder_class, shape):
     encoder = encoder_class(shape, latent_dim=11)
     last = torch.randn(4, *shape[1:], shape[0]).permute(0, 3, 1, 2)  # channels last in memory
     torch.testing.assert_close(encoder(last), encoder(last.contiguous()), atol=1e-5, rtol=1e-5)
+
+
+def test_encoder__refuses_frames_of_another_shape(encoder_class):
+    made = encoder_class((3, 28, 28), 16)
+    for shape in ((3, 32, 32), (3, 24, 28), (6, 28, 28)):
+        with pytest.raises(ValueError, match=r"expected frames of shape \(3, 28, 28\)"):
+            made(torch.zeros(2, *shape))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from jepa_worlds.actions import described, vectors
+from agents.actions import described, vectors
 
 SPACES = {
     "discrete": (spaces.Discrete(3), 3),

@@ -1,0 +1,1 @@
+"""What Stable-Baselines3's policies see of worlds: frozen latents, pixels, or the true state."""

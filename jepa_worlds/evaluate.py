@@ -1,0 +1,196 @@
+"""Train policies on what a world model tells, and on what it is to be compared with.
+
+python -m jepa_worlds.evaluate run=runs/vicreg-static env=moving_dot_reach policy=ppo timesteps=50000 seeds=5
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from statistics import median
+
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from jepa_worlds.app import Plain, command, plain, require_types
+from jepa_worlds.checkpoint import read_card
+from jepa_worlds.comparing import (
+    OTHERS,
+    Rows,
+    check_rows,
+    chosen_task,
+    compared_rows,
+    run_name,
+    write_untrained,
+)
+from jepa_worlds.downstream import BEST, CURVE, Training, random_returns, train_policy, trained
+from jepa_worlds.files import read_json
+from jepa_worlds.jobs import cores, run_jobs
+from jepa_worlds.learning_curves import learning_curves
+from jepa_worlds.policies import Task, read_policy_card
+from jepa_worlds.probe import protocol_id
+from jepa_worlds.returns import RANDOM, Curve, summary, table
+from jepa_worlds.runs import RESULTS, read_config, results, write_config, write_results
+
+
+def main(config: DictConfig) -> Plain:
+    """Train and compare policies; returns what it writes to ``results.json``.
+
+    Raises:
+        FileNotFoundError: there is no such run.
+        ValueError: bad input, or policies whose training failed.
+    """
+    started = time.perf_counter()
+    settings = plain(config)
+    _check(settings)
+    task = chosen_task(settings)
+    out = _folder(settings, task)
+    rows = compared_rows(settings, task, out)
+    check_rows(rows, str(settings["run"]))
+    write_config(out, settings)
+    write_untrained(rows, str(settings["run"]))
+    _train(rows, settings)
+    content = _compared(rows, settings, task, started)
+    curves = {row["name"]: [Curve(**curve) for curve in row["curves"]] for row in content["rows"]}
+    title = f"{task['env']['id']}, {settings['policy']['algorithm']}"
+    learning_curves(curves, content["metrics"], title, out / "learning_curves.png")
+    write_results(out, content)
+    said = [_said(row) for row in content["rows"] if row["dataset"]]
+    film = f"film the best: python -m jepa_worlds.record run={content['rows'][0]['best']} out=policy.mp4"
+    sys.stdout.write("\n".join(["", *table(content["metrics"]), "", *said, "", str(out / RESULTS), film]) + "\n")
+    return content
+
+
+def _check(settings: Plain) -> None:
+    """Refuse what has no place in a comparison.
+
+    Raises:
+        ValueError: there is such a thing.
+    """
+    require_types(settings, runs=list, compare=list, trust=list, equal_seconds=bool, first_seed=int)
+    for name in ("seeds", "jobs"):
+        value = settings[name]
+        if (type(value) is not int or value < 1) and not (name == "jobs" and value is None):
+            raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+    levels = settings["protocol"]["levels"]
+    if type(levels) is not list or not all(type(x) in (int, float) and 0 < x <= 1 for x in levels):
+        raise ValueError(f"protocol.levels must be a list of shares above 0 and at most 1, got {levels!r}")
+    if unknown := sorted(set(map(str, settings["compare"])) - set(OTHERS)):
+        raise ValueError(f"compare takes {list(OTHERS)}, got {unknown}")
+    names, taken = [run_name(run) for run in (settings["run"], *settings["runs"])], {*OTHERS, RANDOM}
+    if len(set(names)) < len(names) or set(names) & taken:
+        raise ValueError(
+            f"runs are told apart by the names of their folders, which must differ and be none of {sorted(taken)}; got "
+            f"{names}"
+        )
+
+
+def _folder(settings: Plain, task: Task) -> Path:
+    """Where results go.
+
+    Raises:
+        ValueError: something else is there already.
+    """
+    name = f"{task['env']['id'].split('/')[-1]}-{settings['policy']['algorithm']}"
+    out = Path(str(settings["out"] or Path(str(settings["run"])) / "evaluate" / name))
+    begun = out.exists() and not (out.is_dir() and not any(out.iterdir()))
+    if begun and not {"run", "compare", "protocol"} <= read_config(out).keys():
+        raise ValueError(f"out={str(out)!r} exists and holds no evaluation of policies: choose another folder")
+    return out
+
+
+def _train(rows: Rows, settings: Plain) -> None:
+    """Train all policies; those that see pixels last, so that it is known how much time they are to have.
+
+    Raises:
+        ValueError: some failed; the others are kept.
+    """
+    _run([training for name, row in rows.items() if name != "pixels" for training in row], settings)
+    if "pixels" in rows:
+        first = next(iter(rows.values()))
+        seconds = median(_curve(training).seconds[-1] for training in first) if settings["equal_seconds"] else 0.0
+        _run([replace(training, seconds=seconds) for training in rows["pixels"]], settings)
+
+
+def _run(trainings: Sequence[Training], settings: Plain) -> None:
+    """Train policies side by side, as far as they are not trained yet.
+
+    Raises:
+        ValueError: some failed; the others are kept.
+    """
+    left = [training for training in trainings if not (Path(training.folder) / CURVE).is_file()]
+    if not left:
+        return
+    total, done = sum(training.timesteps for training in left), sum(map(trained, left))
+    bar = {"desc": f"train {len(left)} policies", "unit": "step", "unit_scale": True, "smoothing": 0.05}
+    with tqdm(total=total, initial=done, **bar) as progress:  # type: ignore[call-overload]
+        failures = run_jobs(train_policy, left, settings["jobs"] or cores(), progress)
+    failed = [f"{training.folder}: {why}" for training, why in zip(left, failures, strict=True) if why]
+    if failed:
+        count = f"{len(failed)} of {len(left)} policies failed, the others are kept"
+        raise ValueError("\n".join([f"{count}:", *failed]))
+
+
+def _compared(rows: Rows, settings: Plain, task: Task, started: float) -> Plain:
+    """What goes into ``results.json``."""
+    first = next(iter(rows))
+    curves = {name: [_curve(training) for training in row] for name, row in rows.items()}
+    chance = [random_returns(training) for training in tqdm(rows[first], desc="random actions", unit="seed")]
+    found = summary(curves, chance, levels=settings["protocol"]["levels"], seconds_of=first)
+    data = _data(settings)
+    policies = {"task": task, "policy": settings["policy"], "timesteps": settings["timesteps"]}
+    shared = results(
+        "evaluate",
+        metrics=found,
+        floors={name: found[name] for name in (RANDOM, "untrained") if name in found},
+        seeds=[training.seed for training in rows[first]],
+        protocol=protocol_id(settings["protocol"] | policies),
+        dataset=data[first],
+        started=started,
+    )
+    own = [
+        {
+            **shared,
+            "name": name,
+            "config": asdict(row[0]),
+            "metrics": found[name],
+            "dataset": data.get(name),
+            "seconds": round(sum(curve.seconds[-1] for curve in curves[name]), 2),
+            "best": _best(row),
+            "curves": [asdict(curve) for curve in curves[name]],
+        }
+        for name, row in rows.items()
+    ]
+    return {**shared, "rows": own}
+
+
+def _data(settings: Plain) -> dict[str, Plain]:
+    """What each model was trained on."""
+    cards = {run_name(run): read_card(run) for run in (settings["run"], *settings["runs"])}
+    return {
+        name: {**card["dataset"], **{key: card[key] for key in ("objective", "steps", "seed")}}
+        for name, card in cards.items()
+    }
+
+
+def _curve(training: Training) -> Curve:
+    return Curve(**read_json(Path(training.folder) / CURVE))
+
+
+def _best(row: Sequence[Training]) -> str:
+    """The folder of the policy that was best in its evaluation."""
+    folders = [Path(training.folder) / BEST for training in row]
+    return str(max(folders, key=lambda folder: read_policy_card(folder)["return"]))
+
+
+def _said(row: Plain) -> str:
+    data = row["dataset"]
+    terms = ", ".join(data["objective"].get("terms") or {}) or "no objective"
+    return f"{row['name']}: {terms}, {data['steps']} steps on {data['path']} ({data['hash'][:12]})"
+
+
+if __name__ == "__main__":
+    command("evaluate")(main)()

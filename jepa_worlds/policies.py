@@ -1,0 +1,172 @@
+"""Downstream policies in folders: what they see, how they are made, and how they are kept.
+
+A folder holds ``policy.zip``, which is Stable-Baselines3's own, ``normaliser.pkl``, the `VecNormalize` around the
+environment that it was trained in, and ``policy.json``, which says what it sees, and where. **The first two hold
+pickled Python objects, which can run anything when they are loaded: open your own only.**
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import stable_baselines3
+from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecEnv
+
+from agents.policies.core import Observer
+from agents.policies.extractors import SmallCNN, WorldModelExtractor
+from agents.policies.latents import Latents
+from agents.policies.pixels import Pixels
+from agents.policies.true_state import TrueState
+from agents.policies.vec_env import ObservedVecEnv
+from agents.world_models.core import WorldModel
+from jepa_worlds.app import Plain
+from jepa_worlds.build import build
+from jepa_worlds.checkpoint import load
+from jepa_worlds.environments import distractors, make_vec
+from jepa_worlds.files import read_json, write_json, writing
+from jepa_worlds.runs import RESULTS
+
+CARD, POLICY, NORMALISER = "policy.json", "policy.zip", "normaliser.pkl"
+FORMAT = "jepa_worlds/policy/1"
+ALGORITHMS = ("PPO", "A2C", "SAC", "TD3", "DDPG", "DQN")
+CONTINUOUS, CHOICES = ("SAC", "TD3", "DDPG"), ("DQN",)  # algorithms whose actions are a Box, or Discrete
+NATURE = 36  # px: the least side of frames that Stable-Baselines3's own convolutions take
+
+Task = Plain
+"""Worlds to act in: ``env`` and ``distractor`` as in configurations, and ``episode_length`` (None: the world's own)."""
+
+
+def make_observer(seen: Plain, device: str = "cpu", trust: tuple[str, ...] = ()) -> Observer:
+    """The observer of a policy: ``{"latents": run}``, ``{"pixels": number of frames}`` or ``{"state": factors}``.
+
+    Raises:
+        FileNotFoundError: there is no such run.
+        ValueError: another observer.
+    """
+    match seen:
+        case {"latents": run}:
+            return Latents(load(run, device, trust))
+        case {"pixels": frames}:
+            return Pixels(frames)
+        case {"state": names}:
+            return TrueState(tuple(names))
+    raise ValueError(f"a policy sees latents, pixels or state, got {seen!r}")
+
+
+def make_worlds(task: Task, num_envs: int, observer: Observer, held_out: bool) -> ObservedVecEnv:
+    """The worlds of a task through an observer; with the pictures that distractors keep for held-out episodes, or not.
+
+    Raises:
+        ValueError: an environment that does not exist, or that the observer cannot see.
+    """
+    length = {} if task["episode_length"] is None else {"max_episode_steps": task["episode_length"]}
+    env = make_vec(task["env"], num_envs, distractor=distractors(task["distractor"]), held_out=held_out, **length)
+    return ObservedVecEnv(env, observer)
+
+
+def make_algorithm(policy: Plain, env: VecEnv, seed: int, device: str, finetune: WorldModel | None) -> BaseAlgorithm:
+    """An untrained algorithm of Stable-Baselines3.
+
+    Args:
+        policy: ``algorithm``, the name of its class, and its ``arguments``; those in ``policy_kwargs`` are built.
+        env: what it learns in.
+        seed, device: as there.
+        finetune: a world model that becomes the features extractor, and is trained with the policy.
+
+    Raises:
+        ValueError: an algorithm or arguments that do not exist, or an action space that it cannot act in.
+    """
+    arguments = build(policy["arguments"])
+    shape = env.observation_space.shape or ()
+    kwargs = dict(arguments.pop("policy_kwargs", {}))
+    if finetune is not None:
+        kwargs |= {
+            "features_extractor_class": WorldModelExtractor,
+            "features_extractor_kwargs": {"model": finetune, "goal": env.unwrapped.seeks_goal},  # type: ignore[attr-defined]
+            "normalize_images": False,
+        }
+    elif len(shape) == 3 and min(shape[1:]) < NATURE:
+        kwargs["features_extractor_class"] = SmallCNN
+    name = policy["algorithm"]
+    if name not in ALGORITHMS:
+        raise ValueError(f"policy.algorithm must be one of {list(ALGORITHMS)}, got {name!r}")
+    space = env.action_space
+    if (name in CONTINUOUS and not isinstance(space, spaces.Box)) or (
+        name in CHOICES and not isinstance(space, spaces.Discrete)
+    ):
+        raise ValueError(
+            f"{name} cannot act here, where actions are {space}: policy=ppo takes any, sac and td3 continuous ones (a "
+            f"Box), dqn choices (Discrete)"
+        )
+    kind = "CnnPolicy" if len(shape) == 3 else "MlpPolicy"
+    try:
+        return getattr(stable_baselines3, name)(
+            kind, env, seed=seed, device=device, verbose=0, policy_kwargs=kwargs, **arguments
+        )
+    except (TypeError, AssertionError) as error:
+        raise ValueError(f"{name} does not take these policy.arguments: {' '.join(str(error).split())}") from error
+
+
+def save_policy(folder: Path, model: BaseAlgorithm, card: Plain) -> None:
+    """Write a policy into a folder, at once: one that was there before is replaced."""
+    with written(folder) as new:
+        model.save(new / POLICY)
+        normaliser = model.get_vec_normalize_env()
+        if normaliser is not None:
+            normaliser.save(str(new / NORMALISER))
+        write_json(new / CARD, {"format": FORMAT, **card})
+
+
+def read_policy_card(folder: Path) -> Plain:
+    """What a folder's ``policy.json`` says.
+
+    Raises:
+        FileNotFoundError: there is no policy.
+        ValueError: it is of another format.
+    """
+    if not (folder / CARD).is_file():
+        raise FileNotFoundError(f"no policy in {str(folder)!r}; make one with jepa_worlds.evaluate")
+    card = read_json(folder / CARD)
+    if not (isinstance(card, dict) and card.get("format") == FORMAT):
+        raise ValueError(f"{folder / CARD} is not a policy of format {FORMAT!r}: train it again")
+    return dict(card)
+
+
+def find_policy(path: Path) -> Path:
+    """The folder of a policy: that of the best of the first row if ``path`` is what `jepa_worlds.evaluate` wrote."""
+    file = path / RESULTS
+    found = read_json(file) if file.is_file() else {}
+    if found.get("command") != "evaluate":
+        return path
+    return path.joinpath(*Path(found["rows"][0]["best"]).parts[-3:])  # wherever the whole has been moved to
+
+
+@contextmanager
+def written(folder: Path) -> Iterator[Path]:
+    """A new folder to write into, which takes the place of ``folder`` if all went well."""
+    new, old = folder.with_name(f".{folder.name}.new"), _old(recover(folder))
+    for leftover in (new, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    with writing(folder):
+        new.mkdir(parents=True)
+        yield new
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def recover(folder: Path) -> Path:
+    """The same folder, which is put back where `written` was killed between taking it away and replacing it."""
+    if not folder.exists() and _old(folder).exists():
+        _old(folder).rename(folder)
+    return folder
+
+
+def _old(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
