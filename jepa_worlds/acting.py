@@ -15,7 +15,6 @@ from tqdm import tqdm
 from agents.actions import described, vectors
 from agents.behaviours.core import Behaviour
 from agents.policies.core import Goal
-from agents.policies.pixels import Pixels
 from agents.probes.core import Probe, Samples
 from envs import random
 from envs.core import Factors
@@ -62,7 +61,7 @@ def policy_clips(folder: Path, settings: Plain) -> list[Clip]:
     model = card["sees"].get("latents")
     probe = open_probe({**settings, "run": model})[0] if model else None
     readouts = _readouts(probe) if probe else {}
-    env = make_worlds(card["task"], 1, Pixels(), held_out=True).env
+    env = make_worlds(card["task"], 1, held_out=True)
     title = f"{card['algorithm']} on {_row(folder, card)}"
     shown = []
     with tqdm(unit="step", desc=f"act {folder}") as bar:

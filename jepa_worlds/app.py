@@ -168,7 +168,10 @@ def _unknown_key(path: str, name: str) -> str:
     config = composed(name, [])
     if parents:  # what is known depends on the options of groups, which are on the command line too
         chosen = [item for item in sys.argv[1:] if item.partition("=")[0] in config]
-        config = OmegaConf.select(composed(name, chosen), ".".join(parents))
+        config = composed(name, chosen)
+        if config.get(parents[0]) is None and (CONFIGS / parents[0]).is_dir():
+            return f"{path!r} is of a group from which nothing is chosen here: give {parents[0]}=… too"
+        config = OmegaConf.select(config, ".".join(parents))
     keys = sorted(str(known) for known in config) if isinstance(config, DictConfig) else []
     if key in keys:
         return f"{path!r} lacks a key that is to be set: keys are set one by one, and added as +{path}.KEY=…"

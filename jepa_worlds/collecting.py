@@ -22,6 +22,7 @@ from jepa_worlds.behaviours import identified, make_behaviour
 from jepa_worlds.dataset import FORMAT, MANIFEST, SPLITS, Split, check_shard, read_manifest
 from jepa_worlds.environments import distractors, factors_of, goal_of, how_many, make_vec
 from jepa_worlds.files import digest, temporary_name, versions, write_array, write_json, writing
+from jepa_worlds.runs import differing
 from jepa_worlds.statistics import coverage, moments
 
 Columns = dict[str, NDArray]
@@ -247,7 +248,7 @@ def _resumed(header: dict[str, Any], out: Path) -> dict[str, Any]:
     manifest = read_manifest(out)
 
     def differences(*keys: str) -> list[str]:
-        return [text for key in keys for text in _differences(key, manifest.get(key), header[key])]
+        return [text for key in keys for text in differing(key, manifest.get(key), header[key])]
 
     settings = [key for key in header if key in Collection.__dataclass_fields__]
     found = differences(*settings, "splits") or differences(
@@ -262,15 +263,6 @@ def _resumed(header: dict[str, Any], out: Path) -> dict[str, Any]:
     for entry in manifest["shards"]:
         check_shard(out, entry, verify=True)
     return manifest
-
-
-def _differences(key: str, there: Any, now: Any) -> Iterator[str]:
-    """Where two configurations differ: ``env.size=28 (now 32)``."""
-    if isinstance(there, dict) and isinstance(now, dict):
-        for name in {**there, **now}:
-            yield from _differences(f"{key}.{name}", there.get(name), now.get(name))
-    elif there != now:
-        yield f"{key}={there!r} (now {now!r})"
 
 
 def _write_shard(out: Path, name: str, split: Split, episodes: range, columns: Columns) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from agents.policies.pixels import Pixels
+from agents.policies.vec_env import ObservedVecEnv
+from envs.core import World
 from jepa_worlds import evaluation
 from jepa_worlds.app import Plain
 from jepa_worlds.build import build
@@ -18,7 +19,6 @@ from jepa_worlds.policies import Task, make_observer, make_worlds
 from jepa_worlds.training import chosen_device
 
 OTHERS = ("untrained", "pixels", "state", "finetuned")  # rows beside those of runs
-DISTRACTING = ("background", "camera", "colour")  # factors of distractors, which the true state leaves out
 
 Rows = dict[str, list[Training]]
 """The policies to train, one for each seed, by what they see."""
@@ -91,10 +91,9 @@ def _factors(task: Task) -> list[str]:
     Raises:
         ValueError: it tells none.
     """
-    worlds = make_worlds(task, 1, Pixels(), held_out=False)
-    factor_space = getattr(worlds.env.unwrapped, "factor_space", {})
+    worlds = make_worlds({**task, "distractor": {}}, 1, held_out=False)
+    found = [name for name in getattr(worlds.unwrapped, "factor_space", {}) if name != "background"]  # which is black
     worlds.close()
-    found = [name for name in factor_space if name.split(".")[0] not in DISTRACTING]
     if not found:
         raise ValueError("this environment tells no factors, which are the true state: leave state out of compare")
     return found
@@ -138,7 +137,13 @@ def _try_out(training: Training) -> None:
     """
     observer = make_observer(training.sees, training.device, training.trust)
     count = min(2, training.policy["num_envs"])  # of a single world, some algorithms would take too short rollouts ill
-    worlds = make_worlds(training.task, count, observer, held_out=False)
+    env = make_worlds(training.task, count, held_out=False)
+    if not _rewarded(env.unwrapped):
+        raise ValueError(
+            f"{training.task['env']['id']} has no rewards to learn from: choose a task, such as env=moving_dot_reach, "
+            f"whose frames are those of moving_dot"
+        )
+    worlds = ObservedVecEnv(env, observer)
     with warnings.catch_warnings(action="ignore"):  # Stable-Baselines3 finds so few worlds few
         new_algorithm(training, worlds)
     worlds.reset()
@@ -150,3 +155,10 @@ def _try_out(training: Training) -> None:
             f"environment as the one that the model was trained on. PyTorch says: {error}"
         ) from error
     worlds.close()
+
+
+def _rewarded(env: object) -> bool:
+    """Whether what is underneath all that is around it has rewards, as environments of others are taken to have."""
+    while hasattr(env, "world"):
+        env = env.world
+    return not isinstance(env, World) or type(env).reward is not World.reward

@@ -19,6 +19,8 @@ from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize, s
 
 from agents.policies.pixels import Pixels
 from agents.policies.vec_env import ObservedVecEnv
+from envs import random
+from jepa_worlds.algorithms import make_algorithm
 from jepa_worlds.app import Plain
 from jepa_worlds.checkpoint import WEIGHTS, load
 from jepa_worlds.files import digest, read_json, write_json
@@ -28,7 +30,6 @@ from jepa_worlds.policies import (
     NORMALISER,
     POLICY,
     Task,
-    make_algorithm,
     make_observer,
     make_worlds,
     read_policy_card,
@@ -36,6 +37,7 @@ from jepa_worlds.policies import (
     save_policy,
     written,
 )
+from jepa_worlds.runs import differing
 
 CURVE, SETTINGS, CHECKPOINT, BEST, REPLAY = "curve.json", "training.json", "checkpoint", "best", "replay_buffer.pkl"
 STARTS = 1_000_000_007  # seed of the episodes that policies are evaluated on, the same for all
@@ -133,7 +135,7 @@ def new_algorithm(training: Training, worlds: VecEnv) -> BaseAlgorithm:
     """
     finetuned = load(training.finetune, training.device, training.trust) if training.finetune else None
     arguments = {**training.policy["arguments"]}
-    if "buffer_size" in arguments:  # a larger one would never be full, and Stable-Baselines3 saves all of it
+    if "buffer_size" in arguments:  # Stable-Baselines3 saves all of it, full or not
         arguments["buffer_size"] = min(arguments["buffer_size"], training.timesteps + worlds.num_envs)
     env = VecNormalize(worlds, **_normalised(training))
     policy = {**training.policy, "arguments": arguments}
@@ -146,13 +148,16 @@ def _begun(training: Training) -> BaseAlgorithm:
     folder.mkdir(parents=True, exist_ok=True)
     monitor = folder / str(len(list(folder.glob("*.monitor.csv"))))  # one file a start
     worlds = VecMonitor(_worlds(training, held_out=False), str(monitor))
-    if not (checkpoint / CURVE).is_file():
-        return new_algorithm(training, worlds)
-    env = VecNormalize.load(str(checkpoint / NORMALISER), worlds)
-    model = getattr(stable_baselines3, training.policy["algorithm"]).load(checkpoint / POLICY, env, training.device)
-    if isinstance(model, OffPolicyAlgorithm):
-        model.load_replay_buffer(checkpoint / REPLAY)
-    model.set_random_seed(training.seed + model.num_timesteps)  # what was drawn before is not drawn again
+    if (checkpoint / CURVE).is_file():
+        env = VecNormalize.load(str(checkpoint / NORMALISER), worlds)
+        model = getattr(stable_baselines3, training.policy["algorithm"]).load(checkpoint / POLICY, env, training.device)
+        if isinstance(model, OffPolicyAlgorithm):
+            model.load_replay_buffer(checkpoint / REPLAY)
+        model.set_random_seed(training.seed + model.num_timesteps)  # what was drawn before is not drawn again
+    else:
+        model = new_algorithm(training, worlds)
+    # World i has the seed that is given plus i: with 0 and 1, two policies would learn in all but one the same.
+    worlds.seed(int(random.fold_in(np.array([training.seed], np.uint64), np.array([model.num_timesteps]))[0]))
     return model
 
 
@@ -163,7 +168,7 @@ def _checkpoint(training: Training) -> Path:
 def _worlds(training: Training, held_out: bool) -> ObservedVecEnv:
     observer = make_observer(training.sees, training.device, training.trust)
     count = training.episodes if held_out else training.policy["num_envs"]
-    return make_worlds(training.task, count, observer, held_out)
+    return ObservedVecEnv(make_worlds(training.task, count, held_out), observer)
 
 
 def _normalised(training: Training) -> Plain:
@@ -249,7 +254,7 @@ class Evaluation(BaseCallback):
 
 def random_returns(training: Training) -> list[float]:
     """The returns of random actions on the episodes that policies are evaluated on."""
-    worlds = make_worlds(training.task, training.episodes, Pixels(), held_out=True)
+    worlds = ObservedVecEnv(make_worlds(training.task, training.episodes, held_out=True), Pixels())
     worlds.seed(STARTS)
     worlds.action_space.seed(training.seed)
     worlds.reset()
@@ -271,10 +276,11 @@ def require_same(training: Training) -> None:
     if not (Path(training.folder) / SETTINGS).is_file():
         return
     before, now = read_json(Path(training.folder) / SETTINGS), _settings(training)
-    differ = [name for name in now if now[name] != before.get(name)]
-    if differ:
-        said = "; ".join(f"{name} was {before.get(name)!r} and is {now[name]!r}" for name in differ)
-        raise ValueError(f"{training.folder!r} holds a policy trained otherwise: {said}. Choose another out")
+    found = [text for name in now for text in differing(name, before.get(name), now[name])]
+    if found:
+        raise ValueError(
+            f"{training.folder!r} holds a policy trained otherwise, with {', '.join(found)}: choose another out"
+        )
 
 
 def _settings(training: Training) -> Plain:

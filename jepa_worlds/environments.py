@@ -55,6 +55,12 @@ def how_many(config: dict[str, Any]) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def in_workers(config: dict[str, Any]) -> bool:
+    """Whether environments are those of another library, which this package puts into worker processes."""
+    spec = gymnasium.registry.get(config.get("via") or config["id"])
+    return spec is not None and str(spec.vector_entry_point).startswith("envs.external.")
+
+
 def distractors(config: dict[str, Any] | None) -> list[Any]:
     """The distractors of a configuration: nothing, one with ``_target_``, or several by name."""
     if not config:

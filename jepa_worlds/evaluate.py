@@ -26,6 +26,7 @@ from jepa_worlds.comparing import (
     run_name,
     write_untrained,
 )
+from jepa_worlds.dataset import read_manifest
 from jepa_worlds.downstream import BEST, CURVE, Training, random_returns, train_policy, trained
 from jepa_worlds.files import read_json
 from jepa_worlds.jobs import cores, run_jobs
@@ -55,12 +56,13 @@ def main(config: DictConfig) -> Plain:
     _train(rows, settings)
     content = _compared(rows, settings, task, started)
     curves = {row["name"]: [Curve(**curve) for curve in row["curves"]] for row in content["rows"]}
-    title = f"{task['env']['id']}, {settings['policy']['algorithm']}"
+    title = f"{_worlds(task)}, {settings['policy']['algorithm']}"
     learning_curves(curves, content["metrics"], title, out / "learning_curves.png")
     write_results(out, content)
     said = [_said(row) for row in content["rows"] if row["dataset"]]
     film = f"film the best: python -m jepa_worlds.record run={content['rows'][0]['best']} out=policy.mp4"
-    sys.stdout.write("\n".join(["", *table(content["metrics"]), "", *said, "", str(out / RESULTS), film]) + "\n")
+    lines = ["", f"{title}:", "", *table(content["metrics"]), "", *said, "", str(out / RESULTS), film]
+    sys.stdout.write("\n".join(lines) + "\n")
     return content
 
 
@@ -171,9 +173,19 @@ def _data(settings: Plain) -> dict[str, Plain]:
     """What each model was trained on."""
     cards = {run_name(run): read_card(run) for run in (settings["run"], *settings["runs"])}
     return {
-        name: {**card["dataset"], **{key: card[key] for key in ("objective", "steps", "seed")}}
+        name: {**card["dataset"], **_collected(card["dataset"]), **{x: card[x] for x in ("objective", "steps", "seed")}}
         for name, card in cards.items()
     }
+
+
+def _collected(dataset: Plain) -> Plain:
+    """How a dataset came about, if it still is where it was."""
+    try:
+        manifest = read_manifest(Path(dataset["path"]))
+    except (OSError, ValueError):
+        return {}
+    told = ("env", "distractor", "behaviour", "episodes", "episode_length")
+    return {name: manifest[name] for name in told} if manifest.get("content_hash") == dataset["hash"] else {}
 
 
 def _curve(training: Training) -> Curve:
@@ -189,7 +201,25 @@ def _best(row: Sequence[Training]) -> str:
 def _said(row: Plain) -> str:
     data = row["dataset"]
     terms = ", ".join(data["objective"].get("terms") or {}) or "no objective"
-    return f"{row['name']}: {terms}, {data['steps']} steps on {data['path']} ({data['hash'][:12]})"
+    said = f"{row['name']}: {terms}, {data['steps']} steps on {data['path']} ({data['hash'][:12]})"
+    if "episodes" not in data:
+        return said
+    length, behaviour = data["episode_length"], _classes(data["behaviour"])
+    return f"{said}, {data['episodes']} episodes of {length} steps in {_worlds(data)} under {behaviour}"
+
+
+def _worlds(config: Plain) -> str:
+    """What worlds are, in words: ``jepa_worlds/DMControl-v0 walker walk over Background(UniformNoise, static)``."""
+    env, over = config["env"], _classes(config["distractor"])
+    return " ".join([value for value in env.values() if isinstance(value, str)] + ([f"over {over}"] if over else []))
+
+
+def _classes(config: Plain) -> str:
+    """The classes in a configuration: ``Mixture(RandomWalk, Uniform)``, ``Background(UniformNoise, static)``."""
+    inner = [_classes(value) for value in config.values() if isinstance(value, dict)]
+    parts = ", ".join(filter(None, [*inner, config.get("dynamics")]))
+    name = config.get("_target_", "").rpartition(".")[-1]
+    return f"{name}({parts})" if name and parts else name or parts
 
 
 if __name__ == "__main__":

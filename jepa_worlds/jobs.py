@@ -65,9 +65,7 @@ def _side_by_side(
     function: Callable[[Job, Report], None], jobs: Sequence[Job], workers: int, report: Report
 ) -> list[str | None]:
     context = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
-    if (
-        os.name == "posix"
-    ):  # imported once for all processes; the latter takes seconds, and PyTorch's optimisers want it
+    if os.name == "posix":  # imported once for all; the latter takes seconds, and PyTorch's optimisers want it
         ours = [name for name in sys.modules if name.startswith("jepa_worlds.")]
         context.set_forkserver_preload([*ours, "torch._dynamo"])
     failures: list[str | None] = [None] * len(jobs)

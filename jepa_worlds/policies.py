@@ -1,4 +1,4 @@
-"""Downstream policies in folders: what they see, how they are made, and how they are kept.
+"""Downstream policies in folders: what they see, where they act, and how they are kept.
 
 A folder holds ``policy.zip``, which is Stable-Baselines3's own, ``normaliser.pkl``, the `VecNormalize` around the
 environment that it was trained in, and ``policy.json``, which says what it sees, and where. **The first two hold
@@ -11,31 +11,25 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import stable_baselines3
-from gymnasium import spaces
-from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.vec_env import VecEnv
+import gymnasium
 
 from agents.policies.core import Observer
-from agents.policies.extractors import SmallCNN, WorldModelExtractor
 from agents.policies.latents import Latents
 from agents.policies.pixels import Pixels
 from agents.policies.true_state import TrueState
-from agents.policies.vec_env import ObservedVecEnv
-from agents.world_models.core import WorldModel
 from jepa_worlds.app import Plain
-from jepa_worlds.build import build
 from jepa_worlds.checkpoint import load
-from jepa_worlds.environments import distractors, make_vec
+from jepa_worlds.environments import distractors, in_workers, make_vec
 from jepa_worlds.files import read_json, write_json, writing
 from jepa_worlds.runs import RESULTS
 
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
+
 CARD, POLICY, NORMALISER = "policy.json", "policy.zip", "normaliser.pkl"
 FORMAT = "jepa_worlds/policy/1"
-ALGORITHMS = ("PPO", "A2C", "SAC", "TD3", "DDPG", "DQN")
-CONTINUOUS, CHOICES = ("SAC", "TD3", "DDPG"), ("DQN",)  # algorithms whose actions are a Box, or Discrete
-NATURE = 36  # px: the least side of frames that Stable-Baselines3's own convolutions take
 
 Task = Plain
 """Worlds to act in: ``env`` and ``distractor`` as in configurations, and ``episode_length`` (None: the world's own)."""
@@ -58,58 +52,18 @@ def make_observer(seen: Plain, device: str = "cpu", trust: tuple[str, ...] = ())
     raise ValueError(f"a policy sees latents, pixels or state, got {seen!r}")
 
 
-def make_worlds(task: Task, num_envs: int, observer: Observer, held_out: bool) -> ObservedVecEnv:
-    """The worlds of a task through an observer; with the pictures that distractors keep for held-out episodes, or not.
+def make_worlds(task: Task, num_envs: int, held_out: bool) -> gymnasium.vector.VectorEnv:
+    """The worlds of a task; with the pictures that distractors keep for held-out episodes, or not.
+
+    All are in this process, those of other libraries too: policies are trained side by side already.
 
     Raises:
-        ValueError: an environment that does not exist, or that the observer cannot see.
+        ValueError: an environment that does not exist.
     """
-    length = {} if task["episode_length"] is None else {"max_episode_steps": task["episode_length"]}
-    env = make_vec(task["env"], num_envs, distractor=distractors(task["distractor"]), held_out=held_out, **length)
-    return ObservedVecEnv(env, observer)
-
-
-def make_algorithm(policy: Plain, env: VecEnv, seed: int, device: str, finetune: WorldModel | None) -> BaseAlgorithm:
-    """An untrained algorithm of Stable-Baselines3.
-
-    Args:
-        policy: ``algorithm``, the name of its class, and its ``arguments``; those in ``policy_kwargs`` are built.
-        env: what it learns in.
-        seed, device: as there.
-        finetune: a world model that becomes the features extractor, and is trained with the policy.
-
-    Raises:
-        ValueError: an algorithm or arguments that do not exist, or an action space that it cannot act in.
-    """
-    arguments = build(policy["arguments"])
-    shape = env.observation_space.shape or ()
-    kwargs = dict(arguments.pop("policy_kwargs", {}))
-    if finetune is not None:
-        kwargs |= {
-            "features_extractor_class": WorldModelExtractor,
-            "features_extractor_kwargs": {"model": finetune, "goal": env.unwrapped.seeks_goal},  # type: ignore[attr-defined]
-            "normalize_images": False,
-        }
-    elif len(shape) == 3 and min(shape[1:]) < NATURE:
-        kwargs["features_extractor_class"] = SmallCNN
-    name = policy["algorithm"]
-    if name not in ALGORITHMS:
-        raise ValueError(f"policy.algorithm must be one of {list(ALGORITHMS)}, got {name!r}")
-    space = env.action_space
-    if (name in CONTINUOUS and not isinstance(space, spaces.Box)) or (
-        name in CHOICES and not isinstance(space, spaces.Discrete)
-    ):
-        raise ValueError(
-            f"{name} cannot act here, where actions are {space}: policy=ppo takes any, sac and td3 continuous ones (a "
-            f"Box), dqn choices (Discrete)"
-        )
-    kind = "CnnPolicy" if len(shape) == 3 else "MlpPolicy"
-    try:
-        return getattr(stable_baselines3, name)(
-            kind, env, seed=seed, device=device, verbose=0, policy_kwargs=kwargs, **arguments
-        )
-    except (TypeError, AssertionError) as error:
-        raise ValueError(f"{name} does not take these policy.arguments: {' '.join(str(error).split())}") from error
+    more = {} if task["episode_length"] is None else {"max_episode_steps": task["episode_length"]}
+    if in_workers(task["env"]):
+        more["processes"] = False
+    return make_vec(task["env"], num_envs, distractor=distractors(task["distractor"]), held_out=held_out, **more)
 
 
 def save_policy(folder: Path, model: BaseAlgorithm, card: Plain) -> None:

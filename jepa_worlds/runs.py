@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -37,6 +38,15 @@ def read_config(run: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise ValueError(f"{file} should map the keys of a configuration to values, got {config!r}")
     return config
+
+
+def differing(key: str, there: Any, now: Any) -> Iterator[str]:
+    """Where two configurations differ: ``env.size=28 (now 32)``."""
+    if isinstance(there, dict) and isinstance(now, dict):
+        for name in {**there, **now}:
+            yield from differing(f"{key}.{name}", there.get(name), now.get(name))
+    elif there != now:
+        yield f"{key}={there!r} (now {now!r})"
 
 
 def results(

@@ -24,12 +24,15 @@ class Latents(Observer):
         model: used as it is and where it is; in evaluation mode, as `jepa_worlds.load` gives it.
 
     Raises:
-        ValueError: a model in training mode, whose latents would depend on the other worlds of a batch.
+        ValueError: what is no world model; one in training mode, whose latents would depend on the other worlds of a
+            batch.
     """
 
     model: WorldModel
 
     def __post_init__(self) -> None:
+        if not isinstance(self.model, WorldModel):
+            raise ValueError(f"model must be a world model, such as jepa_worlds.load(run) gives, got {self.model!r}")
         if self.model.training:
             raise ValueError(f"{type(self.model).__name__} is in training mode: call its eval() first")
 

@@ -34,7 +34,10 @@ class Pixels(Observer):
 
     def space(self, frame_shape: tuple[int, ...], factor_space: spaces.Dict, goal: bool) -> spaces.Box:
         height, width, channels = frame_shape
-        return spaces.Box(0, 255, (channels * (self.frames + goal), height, width), np.uint8)
+        channels *= self.frames + goal
+        if channels > min(height, width):  # Stable-Baselines3 takes the smallest axis for the channels
+            raise ValueError(f"{channels} channels are too many for images of {height}×{width} px: see fewer frames")
+        return spaces.Box(0, 255, (channels, height, width), np.uint8)
 
     def begin(self, frames: NDArray, factors: Factors, goal: Goal | None) -> State:
         state = {"frames": np.tile(_channels_first(frames), (1, self.frames, 1, 1))}  # [n, K·C, H, W]

@@ -37,22 +37,35 @@ class ObservedVecEnv(VecEnv):
     environment told of the last step, such as ``is_success``; in all other steps it is empty.
 
     A goal that frames do not show is drawn at the beginning of every episode, if ``env.unwrapped.seeks_goal`` says that
-    there is one; of those over single environments, Gymnasium's own vector environments do not tell.
+    there is one. Gymnasium's own vector environments over single ones do not: `SyncVectorEnv` is refused then, in the
+    workers of `AsyncVectorEnv` the goal goes unnoticed.
 
     Args:
         env: observes uint8 frames [n, H, W, C].
         observer: what the policy sees of them.
 
     Raises:
-        ValueError: an environment that does not observe frames, or that the observer cannot see.
+        ValueError: what is no vector environment, does not observe frames, has a goal and does not tell it, or is
+            something that the observer cannot see.
     """
 
     def __init__(self, env: gymnasium.vector.VectorEnv, observer: Observer) -> None:
+        if not isinstance(env, gymnasium.vector.VectorEnv):
+            raise ValueError(f"env must be a vector environment, such as gymnasium.make_vec makes, got {env!r}")
         space = env.single_observation_space
         if not (isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3):
-            raise ValueError(f"policies see uint8 frames [H, W, C]; this environment observes {space}")
+            raise ValueError(
+                f"policies see uint8 frames [H, W, C]; this environment observes {space}. One that renders rgb_array "
+                f'shows frames as gymnasium.make_vec("jepa_worlds/Gymnasium-v0", num_envs=…, env_id=…)'
+            )
         self.env, self.observer = env, observer
         self.seeks_goal = bool(getattr(env.unwrapped, "seeks_goal", False))
+        singles = getattr(env.unwrapped, "envs", [])  # of a `SyncVectorEnv`
+        if not self.seeks_goal and any(getattr(one.unwrapped, "seeks_goal", False) for one in singles):
+            raise ValueError(
+                "there is a goal that frames do not show, and Gymnasium's own vector environments do not tell it: make "
+                "the worlds with gymnasium.make_vec, without a vectorization_mode"
+            )
         factor_space = getattr(env.unwrapped, "factor_space", spaces.Dict())
         seen = observer.space(space.shape, factor_space, self.seeks_goal)
         self._mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)

@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ import stable_baselines3
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
+from agents.policies.true_state import TrueState
+from agents.policies.vec_env import ObservedVecEnv
 from jepa_worlds import downstream
 from jepa_worlds.app import Plain, composed, plain
 from jepa_worlds.downstream import STARTS, Evaluation, Training, random_returns, train_policy, trained
@@ -101,7 +104,7 @@ def test_train_policy__keeps_a_policy_that_plain_stable_baselines3_loads(algorit
     plan = training(tmp_path, algorithm)
     train_policy(plan, silent)
     best, card = tmp_path / "best", read_policy_card(tmp_path / "best")
-    worlds = make_worlds(plan.task, plan.episodes, make_observer(plan.sees), held_out=True)
+    worlds = ObservedVecEnv(make_worlds(plan.task, plan.episodes, held_out=True), make_observer(plan.sees))
     env = VecNormalize.load(str(best / "normaliser.pkl"), worlds)
     env.training = env.norm_reward = False
     model = getattr(stable_baselines3, algorithm.upper()).load(best / "policy.zip")
@@ -125,11 +128,31 @@ def test_train_policy__is_the_same_again_with_the_same_seed_and_another_with_ano
     assert first == again != other
 
 
+def test_train_policy__learns_in_worlds_of_its_own_with_every_seed_and_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downstream, "SAVING", math.inf)
+    starts: list[tuple[float, ...]] = []
+
+    def spied(self: Evaluation) -> None:
+        env = self.model.get_vec_normalize_env()
+        assert env is not None
+        starts.extend(map(tuple, env.get_original_obs().tolist()))
+        started(self)
+
+    started = Evaluation._on_training_start
+    monkeypatch.setattr(Evaluation, "_on_training_start", spied)
+    for seed, stop in ((0, 26), (0, 100), (1, 100)):
+        with suppress(KeyboardInterrupt):
+            train_policy(replace(training(tmp_path / str(seed)), seed=seed), stopped_after(stop))
+    assert len(starts) == len(set(starts)) == 6  # twice two worlds for the first, two for the second
+
+
 def test_train_policy__refuses_one_that_was_begun_otherwise(tmp_path: Path) -> None:
     plan = training(tmp_path)
     train_policy(plan, silent)
     train_policy(plan, stopped_after(-1))  # has nothing to do, and reports nothing
-    with pytest.raises(ValueError, match=r"holds a policy trained otherwise: timesteps was 40 and is 50\. Choose"):
+    with pytest.raises(ValueError, match=r"trained otherwise, with timesteps=40 \(now 50\): choose"):
         train_policy(replace(plan, timesteps=50), silent)
 
 
@@ -143,7 +166,7 @@ def test_train_policy__goes_on_until_it_had_its_time(tmp_path: Path, monkeypatch
 
 
 def test_checkpoint__of_frames_is_not_larger_than_what_was_seen(tmp_path: Path) -> None:
-    worlds = make_worlds(training(tmp_path).task, 2, make_observer({"pixels": 1}), held_out=False)
+    worlds = ObservedVecEnv(make_worlds(training(tmp_path).task, 2, held_out=False), make_observer({"pixels": 1}))
     model = downstream.new_algorithm(training(tmp_path, "sac", sees={"pixels": 1}), worlds)
     assert isinstance(model, OffPolicyAlgorithm) and model.replay_buffer.observations.shape[:2] == (21, 2)
 
@@ -162,7 +185,7 @@ def test_random_returns__are_of_the_episodes_that_policies_are_evaluated_on(tmp_
     found = random_returns(training(tmp_path))
     assert found == random_returns(training(tmp_path / "other")) and len(found) == 3
     assert found != random_returns(replace(training(tmp_path), seed=1))
-    worlds = make_worlds(training(tmp_path).task, 3, make_observer({"state": ["location"]}), held_out=True)
+    worlds = ObservedVecEnv(make_worlds(training(tmp_path).task, 3, held_out=True), TrueState(["location"]))
     worlds.seed(STARTS)
     worlds.action_space.seed(0)
     worlds.reset()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,10 +17,12 @@ from typing import Any
 
 import pytest
 
+from envs.external.vector import InThisProcess
+from envs.faces import WorldVectorEnv
 from jepa_worlds import evaluate, train
-from jepa_worlds.app import EXPECTED, Plain, composed
-from jepa_worlds.comparing import chosen_task
-from jepa_worlds.policies import read_policy_card
+from jepa_worlds.app import EXPECTED, Plain, command, composed, plain
+from jepa_worlds.comparing import chosen_task, compared_rows
+from jepa_worlds.policies import make_worlds, read_policy_card
 
 MODEL = ["model.latent_dim=16", "encoder.width=8", "batch_size=8", "precision=fp32", "steps=2"]
 SMALL = [
@@ -86,7 +89,12 @@ def test_evaluate__prints_a_table_the_data_and_how_to_film(
     evaluated(run, compared, "seeds=1")
     said = capsys.readouterr().out
     assert "| what the policy sees |" in said and "| random actions |" in said
-    assert "tiny: vicreg, 2 steps on " in said
+    assert "\njepa_worlds/MovingDotReach-v0 dense, PPO:\n" in said
+    assert re.search(
+        r"\ntiny: vicreg, 2 steps on .* \(\w{12}\), \d+ episodes of \d+ steps in jepa_worlds/MovingDot-v0 over "
+        r"Background\(UniformNoise, static\) under RandomWalk\n",
+        said,
+    )
     assert f"jepa_worlds.record run={compared / 'tiny' / 'seed-0' / 'best'} " in said
 
 
@@ -143,6 +151,15 @@ def test_chosen_task__is_that_of_the_models_data_as_far_as_not_given(run: Path) 
     assert task("distractor=uniform")["distractor"]["dynamics"] == "dynamic"
 
 
+@pytest.mark.parametrize("distractor", ["square", "camera_jitter", "uniform"])
+def test_compared_rows__show_the_state_of_worlds_without_their_distractors(
+    distractor: str, run: Path, tmp_path: Path
+) -> None:
+    settings = plain(composed("evaluate", [f"run={run}", "env=moving_dot_reach", f"distractor={distractor}"]))
+    rows = compared_rows(settings, chosen_task(settings), tmp_path)
+    assert [training.sees for training in rows["state"]] == [{"state": ["location"]}] * 5
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -165,6 +182,11 @@ def test_chosen_task__is_that_of_the_models_data_as_far_as_not_given(run: Path) 
         (["runs=[elsewhere/pixels]"], "runs are told apart by the names of their folders"),
         (["runs=[nowhere]"], "no model in 'nowhere'"),
         (["device=quantum"], "device='quantum' is not available here"),
+        (
+            ["env=moving_dot", "env.frame_stack=1"],
+            "jepa_worlds/MovingDot-v0 has no rewards to learn from: choose a task",
+        ),
+        (["env=moving_dot", "distractor=uniform", "compare=[]"], "jepa_worlds/MovingDot-v0 has no rewards"),
         (["env=acrobot", "env.size=28", "policy=sac", "compare=[state]"], "does not take frames"),
     ],
 )
@@ -178,11 +200,28 @@ def test_evaluate__refuses_bad_input_before_anything_is_written(
     assert not out.exists()
 
 
+def test_evaluate__says_that_keys_of_a_group_need_an_option(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["evaluate", f"run={run}", "env.reward=sparse"])
+    with pytest.raises(SystemExit):
+        command("evaluate")(evaluate.main)()
+    assert "'env.reward' is of a group from which nothing is chosen here: give env=… too" in capsys.readouterr().err
+
+
 def test_evaluate__refuses_a_run_that_is_not_finished(run: Path, out: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "begun", ignore=shutil.ignore_patterns("model.*"))
     with pytest.raises(FileNotFoundError, match="its training has not finished"):
         evaluated(tmp_path / "begun", out)
     assert not out.exists()
+
+
+def test_make_worlds__keeps_those_of_other_libraries_in_this_process() -> None:
+    others = {"via": "jepa_worlds/Gymnasium-v0", "id": "CartPole-v1"}
+    for env, kept in ((others, InThisProcess), ({"id": "jepa_worlds/Pendulum-v0"}, WorldVectorEnv)):
+        worlds = make_worlds({"env": env, "distractor": {}, "episode_length": 5}, 2, held_out=True)
+        assert isinstance(worlds.unwrapped, kept) and worlds.num_envs == 2
+        worlds.close()
 
 
 def test_evaluate__says_that_an_extra_is_missing(run: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +239,9 @@ def test_evaluate__refuses_to_write_over_something_else(
     if what == "file":
         place.write_text("in the way")
     before = contents(place.parent)
-    message = "holds a policy trained otherwise: timesteps was 16" if what == "otherwise" else "holds no evaluation"
+    message = (
+        r"holds a policy trained otherwise, with timesteps=16 \(now" if what == "otherwise" else "holds no evaluation"
+    )
     with pytest.raises(ValueError, match=message):
         evaluated(run, place, "seeds=1", "timesteps=24")
     assert contents(place.parent) == before
@@ -211,7 +252,7 @@ def test_evaluate__notices_another_model_in_the_same_place(run: Path, tmp_path: 
     evaluated(copy, tmp_path / "out", "seeds=1", "compare=[]")
     weights = copy / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
-    with pytest.raises(ValueError, match="trained otherwise: weights was "):
+    with pytest.raises(ValueError, match="trained otherwise, with weights="):
         evaluated(copy, tmp_path / "out", "seeds=1", "compare=[]")
 
 
@@ -233,10 +274,7 @@ def test_evaluate__keeps_the_others_when_one_fails(
     assert evaluated(run, out, "seeds=2", "compare=[]")["seeds"] == [0, 1]
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_evaluate__stopped_ends_its_processes_and_goes_on_when_run_again(
-    run: Path, out: Path, undrawn: None, number: signal.Signals, status: int
-) -> None:
+def test_evaluate__stopped_ends_its_processes_and_goes_on_when_run_again(run: Path, out: Path, undrawn: None) -> None:
     endless = ["compare=[]", "seeds=2", "jobs=2", "timesteps=200000", "protocol.evaluations=20000"]
     command = [sys.executable, "-m", "jepa_worlds.evaluate", f"run={run}", f"out={out}", *SMALL, *endless]
     process = subprocess.Popen(
@@ -245,9 +283,9 @@ def test_evaluate__stopped_ends_its_processes_and_goes_on_when_run_again(
     checkpoint, deadline = out / "tiny" / "seed-0" / "checkpoint" / "curve.json", time.monotonic() + 120
     while not checkpoint.is_file() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)
-    os.kill(process.pid, number)
+    os.kill(process.pid, signal.SIGINT)  # SIGTERM ends jobs alike: see test_jobs.py
     _, said = process.communicate(timeout=60)
-    assert process.returncode == status, said
+    assert process.returncode == 130, said
     assert "stopped; run the same command again to go on" in said and "Traceback" not in said
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
@@ -259,5 +297,5 @@ def test_evaluate__stopped_ends_its_processes_and_goes_on_when_run_again(
     else:
         pytest.fail("processes are left")
     assert math.isfinite(json.loads(checkpoint.read_text())["seconds"][-1])
-    with pytest.raises(ValueError, match="timesteps was 200000"):  # it is taken up, not begun anew
+    with pytest.raises(ValueError, match="timesteps=200000"):  # it is taken up, not begun anew
         evaluated(run, out, "compare=[]", "seeds=2")

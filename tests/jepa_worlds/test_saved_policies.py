@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from agents.behaviours.mixture import Mixture
 from agents.behaviours.sb3_policy import SB3Policy
-from agents.policies.pixels import Pixels
+from agents.policies.vec_env import ObservedVecEnv
 from envs import random
 from jepa_worlds import acting, evaluate, record, train
 from jepa_worlds.app import Plain, composed, plain
@@ -98,7 +98,8 @@ def test_sb3__acts_as_the_policy_does_in_plain_stable_baselines3(
 ) -> None:
     data = collect_to(tmp_path / "data", *COLLECTED, f"behaviour.path={policies[kind]}", "seed=3")
     observer = make_observer(read_policy_card(policies[kind])["sees"])
-    env = VecNormalize.load(str(policies[kind] / "normaliser.pkl"), make_worlds(task, 1, observer, held_out=False))
+    worlds = ObservedVecEnv(make_worlds(task, 1, held_out=False), observer)
+    env = VecNormalize.load(str(policies[kind] / "normaliser.pkl"), worlds)
     env.training = False
     model = PPO.load(policies[kind] / "policy.zip", env)
     for episode in (0, 7):
@@ -191,7 +192,7 @@ def test_record__shows_a_policy_at_its_task_with_the_probe_of_its_latents(
 ) -> None:
     record.main(composed("record", [f"run={policies['latents']}", "out=policy.mp4", "episodes=3", "at_once=2"]))
     [[*scenes]] = films
-    env = make_worlds(task, 1, Pixels(), held_out=True).env
+    env = make_worlds(task, 1, held_out=True)
     assert [len(scene) for scene in scenes] == [2, 1]
     clips = [clip for scene in scenes for clip in scene]
     for number, clip in enumerate(clips):

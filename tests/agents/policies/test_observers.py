@@ -17,7 +17,7 @@ FACTORS = spaces.Dict(
 
 
 def frames(n: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (n, 8, 12, 3), np.uint8)
+    return np.random.default_rng(seed).integers(0, 256, (n, 12, 16, 3), np.uint8)
 
 
 def factors(n: int, seed: int) -> dict[str, np.ndarray]:
@@ -38,7 +38,7 @@ def test_pixels__are_the_last_frames_and_the_goal(depth, with_goal):
         images = [*seen[t : t + depth], *([goal.frames] if goal else [])]
         observation = observer.observe(state)
         np.testing.assert_array_equal(observation, np.concatenate(images, axis=3).transpose(0, 3, 1, 2), strict=True)
-        space = observer.space((8, 12, 3), FACTORS, with_goal)
+        space = observer.space((12, 16, 3), FACTORS, with_goal)
         assert all(space.contains(one) for one in observation)
 
 
@@ -65,7 +65,7 @@ def test_true_state__is_the_named_factors_in_their_order(with_goal):
         rows = [known["speed"][:, None], known["place"].reshape(3, 4)]
         rows += [goal["speed"][:, None], goal["place"].reshape(3, 4)] if with_goal else []
         np.testing.assert_array_equal(observer.observe(state), np.concatenate(rows, axis=1), strict=True)
-        space = observer.space((8, 12, 3), FACTORS, with_goal)
+        space = observer.space((12, 16, 3), FACTORS, with_goal)
         assert all(space.contains(one) for one in observer.observe(state))
 
 
@@ -79,7 +79,7 @@ def test_true_state__is_float32_of_its_own():
 
 @pytest.mark.parametrize("with_goal", [False, True])
 def test_latents__of_a_world_do_not_depend_on_the_others(with_goal, make_model):
-    observer = Latents(make_model((8, 12, 3), frames=2))
+    observer = Latents(make_model((12, 16, 3), frames=2))
 
     def observed(part):
         goal = Goal(frames(5, 9)[part], {}) if with_goal else None
@@ -88,7 +88,7 @@ def test_latents__of_a_world_do_not_depend_on_the_others(with_goal, make_model):
         return observer.observe(state)
 
     whole = observed(slice(None))
-    assert all(observer.space((8, 12, 3), FACTORS, with_goal).contains(one) for one in whole)
+    assert all(observer.space((12, 16, 3), FACTORS, with_goal).contains(one) for one in whole)
     for i in range(5):
         np.testing.assert_allclose(observed(slice(i, i + 1))[0], whole[i], atol=1e-4)
     assert np.abs(whole[1:] - whole[:-1]).max() > 0.02

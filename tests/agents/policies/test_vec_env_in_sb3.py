@@ -160,6 +160,14 @@ def test_observed_vec_env__is_filmed(make_env, tmp_path, capfd):
         assert clip.fps == env.env.metadata["render_fps"] != 30
 
 
+def test_observed_vec_env__shows_no_images_that_sb3_would_turn_around():
+    env = gymnasium.make_vec("jepa_worlds/Pendulum-v0", 2, size=36)
+    most = stable_baselines3.PPO("CnnPolicy", ObservedVecEnv(env, Pixels(12)), n_steps=4, batch_size=8)
+    assert isinstance(most.env, ObservedVecEnv)
+    with pytest.raises(ValueError, match="39 channels are too many for images of 36×36 px: see fewer frames"):
+        ObservedVecEnv(env, Pixels(13))
+
+
 def test_observed_vec_env__shows_images_that_sb3_takes_as_such():
     env = gymnasium.make_vec("jepa_worlds/Pendulum-v0", 2, size=36, max_episode_steps=4)
     model = stable_baselines3.PPO("CnnPolicy", ObservedVecEnv(env, Pixels(3)), n_steps=4, batch_size=8, n_epochs=1)

@@ -276,8 +276,27 @@ def test_observed_vec_env__starts_from_given_states():
 
 def test_observed_vec_env__refuses_what_are_not_frames():
     env = gymnasium.make_vec("CartPole-v1", 2)
-    with pytest.raises(ValueError, match=r"policies see uint8 frames \[H, W, C\]; this environment observes Box\("):
+    with pytest.raises(
+        ValueError, match=r"policies see uint8 frames \[H, W, C\]; this environment observes Box\(.*env_id"
+    ):
         ObservedVecEnv(env, Pixels())
+
+
+def test_observed_vec_env__refuses_single_environments():
+    with pytest.raises(ValueError, match=r"env must be a vector environment, such as gymnasium.make_vec makes, got <"):
+        ObservedVecEnv(single(**REACH), Pixels())
+
+
+def test_observed_vec_env__refuses_goals_that_are_not_told():
+    with pytest.raises(ValueError, match="there is a goal that frames do not show, and Gymnasium's own"):
+        ObservedVecEnv(vector_env("sync", REACH), Pixels())
+
+
+def test_latents__refuse_what_is_no_world_model():
+    with pytest.raises(
+        ValueError, match=r"model must be a world model, such as jepa_worlds.load\(run\) gives, got 'runs/a'"
+    ):
+        LatentVecEnv(vector_env("native", CART_POLE), "runs/a")
 
 
 def test_latent_vec_env__refuses_frames_of_another_shape(make_model):
