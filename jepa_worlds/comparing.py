@@ -143,7 +143,11 @@ def _try_out(training: Training) -> None:
             f"{training.task['env']['id']} has no rewards to learn from: choose a task, such as env=moving_dot_reach, "
             f"whose frames are those of moving_dot"
         )
-    worlds = ObservedVecEnv(env, observer)
+    try:
+        worlds = ObservedVecEnv(env, observer)
+    except ValueError as error:
+        [what] = training.sees.values()
+        raise ValueError(f"{what}: {error}" if "latents" in training.sees else str(error)) from error
     with warnings.catch_warnings(action="ignore"):  # Stable-Baselines3 finds so few worlds few
         new_algorithm(training, worlds)
     worlds.reset()

@@ -92,12 +92,11 @@ def read_policy_card(folder: Path) -> Plain:
 
 
 def find_policy(path: Path) -> Path:
-    """The folder of a policy: that of the best of the first row if ``path`` is what `jepa_worlds.evaluate` wrote."""
+    """The folder of a policy: the best of a row of what `jepa_worlds.evaluate` wrote, or of its first row."""
     file = path / RESULTS
     found = read_json(file) if file.is_file() else {}
-    if found.get("command") != "evaluate":
-        return path
-    return path.joinpath(*Path(found["rows"][0]["best"]).parts[-3:])  # wherever the whole has been moved to
+    row = path / found["rows"][0]["name"] if found.get("command") == "evaluate" else path
+    return max(sorted(row.glob("seed-*/best")), key=lambda best: read_policy_card(best)["return"], default=row)
 
 
 @contextmanager

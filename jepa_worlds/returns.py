@@ -278,8 +278,10 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
     chance = value(random["final_return"], random["final_return_ci95"])
     lines.append(["random actions", chance, normalised(random), *["–"] * (len(heads) - 3)])
     ended = any(row["at_seconds"]["ended"] for row in rows.values())
-    notes = ["", "† some seeds had ended training by then, and stay as they were."] if ended else []
-    return [f"| {' | '.join(cells)} |" for cells in lines] + notes
+    notes = ["† some seeds had ended training by then, and stay as they were."] if ended else []
+    if random["normalised"] is None:
+        notes.append("–: the true state is no better than random actions, or was not trained on.")
+    return [f"| {' | '.join(cells)} |" for cells in lines] + [line for note in notes for line in ("", note)]
 
 
 def _range(ends: Sequence[Any] | None, text: Callable[[Any], str]) -> str:

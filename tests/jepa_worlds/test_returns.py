@@ -274,3 +274,10 @@ def test_table__has_a_line_a_row():
 def test_table__shows_three_digits_of_what_tells_rows_apart(final, shown):
     lines = table(summary(rows(latents=[[0, final]]), [[0.0]]))
     assert cells(lines)[2][1] == f"**{shown}**"
+
+
+def test_table__says_why_there_is_no_normalised_score():
+    note = "–: the true state is no better than random actions, or was not trained on."
+    worse, better = ({"latents": [curve(0, 1)], "state": [curve(0, end)]} for end in (-1, 2))
+    assert table(summary(worse, [[0.0]]))[-1] == note
+    assert note not in table(summary(better, [[0.0]]))

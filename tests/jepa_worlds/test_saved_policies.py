@@ -22,7 +22,8 @@ from jepa_worlds.app import Plain, composed, plain
 from jepa_worlds.behaviours import SB3_POLICY, identified, make_behaviour
 from jepa_worlds.checkpoint import load
 from jepa_worlds.downstream import Training, train_policy
-from jepa_worlds.policies import make_observer, make_worlds, read_policy_card
+from jepa_worlds.files import write_json
+from jepa_worlds.policies import find_policy, make_observer, make_worlds, read_policy_card
 from jepa_worlds.video import Clip
 
 MODEL = ["model.latent_dim=16", "encoder.width=8", "batch_size=8", "precision=fp32", "steps=2"]
@@ -233,13 +234,13 @@ def test_record__shows_policies_that_see_no_latents_without_a_probe(
     [
         (["steps=0"], "steps must be an integer of at least 1, got 0"),
         (["run={model}", "steps=3"], r"steps is for films of policies; those of world models are as long as"),
-        (["run={lost}"], r"no policy in '.*best'; make one with jepa_worlds\.evaluate"),
+        (["run={lost}"], r"no policy in '.*row'; make one with jepa_worlds\.evaluate"),
     ],
 )
 def test_record__refuses_what_no_policy_can_be_filmed_by(
     overrides: list[str], message: str, policies: dict[str, Path], run: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "results.json").write_text('{"command": "evaluate", "rows": [{"best": "runs/x/row/seed-1/best"}]}')
+    (tmp_path / "results.json").write_text('{"command": "evaluate", "rows": [{"name": "row"}]}')
     names = {"model": run, "lost": tmp_path}
     given = [f"run={policies['latents']}", *(override.format(**names) for override in overrides)]
     if given[1].startswith("run="):
@@ -292,3 +293,17 @@ def test_pipeline__goes_round(
     for gauge, known in zip(clip.gauges, values.T, strict=True):
         assert (gauge.low, gauge.high) == (known.min(), known.max())
         assert gauge.truth.shape == gauge.readout.shape == (6,)
+
+
+def test_find_policy__is_the_best_of_a_row_and_of_the_first_row_of_an_evaluation(tmp_path: Path) -> None:
+    for row, returns in {"a": (1.0, 3.0, 2.0), "b": (9.0,)}.items():
+        for seed, value in enumerate(returns):
+            (tmp_path / row / f"seed-{seed}" / "best").mkdir(parents=True)
+            write_json(
+                tmp_path / row / f"seed-{seed}" / "best" / "policy.json",
+                {"format": "jepa_worlds/policy/1", "return": value},
+            )
+    write_json(tmp_path / "results.json", {"command": "evaluate", "rows": [{"name": "a"}, {"name": "b"}]})
+    best = tmp_path / "a" / "seed-1" / "best"
+    assert find_policy(tmp_path) == find_policy(tmp_path / "a") == find_policy(best) == best
+    assert find_policy(tmp_path / "b" / "seed-0" / "best") == tmp_path / "b" / "seed-0" / "best"
