@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -111,6 +113,22 @@ def dropped(fast: bool, keep: Sequence[str]) -> set[str]:
     return set(EFFECTS) - set(keep) if fast else set()
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without the garbage collector, from making an OpenGL context current until all is drawn.
+
+    A context that it frees, of an environment long forgotten, leaves its thread without any: MuJoCo's end with
+    ``eglReleaseThread``. What is drawn then is lost without a word.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
 def simplify(renderer: Any, model: Any, effects: set[str]) -> None:
     """Drop effects from what Gymnasium's `MujocoRenderer` renders; call it before it has rendered anything."""
     import mujoco
@@ -129,11 +147,12 @@ def labels_of_viewer(viewer: Any, camera_id: int | None) -> NDArray[np.int32]:
     """
     import mujoco
 
-    viewer.make_context_current()
     flags = viewer.scn.flags
-    flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = 1
-    colour = viewer.render("rgb_array", camera_id=camera_id).astype(np.int64)
-    flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = 0
+    with uncollected():
+        viewer.make_context_current()
+        flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = 1
+        colour = viewer.render("rgb_array", camera_id=camera_id).astype(np.int64)
+        flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = 0
     table = np.full((viewer.scn.ngeom + 1, 2), -1, np.int32)
     for geom in viewer.scn.geoms[: viewer.scn.ngeom]:
         table[geom.segid + 1] = geom.objid, geom.objtype

@@ -14,7 +14,7 @@ from gymnasium.utils import EzPickle
 
 from envs.external.extras import EXTRAS, advice, load, require
 from envs.external.frames import is_image
-from envs.external.gl import choose_backend, dropped, simplify
+from envs.external.gl import choose_backend, dropped, simplify, uncollected
 from envs.external.pixels import PixelEnv
 from envs.external.vector import vectorised
 from envs.registry import NAMESPACE
@@ -65,8 +65,9 @@ class InItsContext(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Gymnasium's MuJoCo environments draw into whichever OpenGL context was used last; these into their own."""
 
     def render(self) -> Any:
-        self.unwrapped.mujoco_renderer._get_viewer("rgb_array").make_context_current()  # type: ignore[attr-defined]
-        return self.env.render()
+        with uncollected():
+            self.unwrapped.mujoco_renderer._get_viewer("rgb_array").make_context_current()  # type: ignore[attr-defined]
+            return self.env.render()
 
 
 def make_vec(num_envs: int, env_id: str | EnvSpec, module: str | None = None, **kwargs: Any) -> Any:
@@ -110,7 +111,8 @@ def _prepare_mujoco(env: Any, size: int | None, effects: set[str]) -> None:
     renderer = env.mujoco_renderer
     if size is not None:
         renderer.width = renderer.height = size
-    simplify(renderer, env.model, effects)
+    with uncollected():  # this makes its context
+        simplify(renderer, env.model, effects)
 
 
 gymnasium.register(id=ID, entry_point=f"{__name__}:GymnasiumEnv", vector_entry_point=f"{__name__}:make_vec")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 import sys
 import warnings
@@ -144,6 +145,29 @@ def test_behind__leaves_mujocos_bodies_as_they_are(renders):
         assert same[12:28].mean() > 2 * same[:6].mean()
     clean.close()
     behind.close()
+
+
+def test_mujoco__is_drawn_whole_while_environments_are_collected(renders, monkeypatch):
+    from gymnasium.envs.mujoco.mujoco_rendering import OffScreenViewer
+
+    behind = Background(UniformNoise(), "dynamic", blend="behind")
+    env, forgotten = (make("Hopper-v5", size=32, distractor=behind) for _ in range(2))
+    expected, _ = env.reset(seed=0)
+    assert not (expected == forgotten.reset(seed=1)[0]).all()
+    cycle: list = [forgotten]
+    cycle.append(cycle)
+    del forgotten, cycle
+    make_current = OffScreenViewer.make_context_current
+
+    def and_collect(self):
+        make_current(self)
+        if gc.isenabled():  # as it may happen at any time
+            gc.collect()
+
+    monkeypatch.setattr(OffScreenViewer, "make_context_current", and_collect)
+    np.testing.assert_array_equal(env.reset(seed=0)[0], expected)
+    assert gc.isenabled()
+    env.close()
 
 
 def test_pusht__shows_no_action_and_tells_the_poses():
