@@ -21,6 +21,8 @@ class Views:
         actions: [B, T−1, A], normalised.
         frames: [B, T, C, H, W], normalised.
         factors: {name: [B, T, F]}, in the units of the environment.
+        predict: context [B, K, D], normalised actions [B, H, A] -> [B, H, D]: the predictor, for other actions than
+            those taken; None if there is none.
         decode: [B, T, D] -> normalised frames [B, T, C, H, W]; None if the model has no decoder.
     """
 
@@ -29,6 +31,7 @@ class Views:
     actions: Tensor
     frames: Tensor
     factors: Mapping[str, Tensor]
+    predict: Callable[[Tensor, Tensor], Tensor] | None = None
     decode: Callable[[Tensor], Tensor] | None = None
 
 

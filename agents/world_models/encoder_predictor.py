@@ -96,6 +96,10 @@ class EncoderPredictor(WorldModel):
             with torch.autocast(device, dtype, enabled=autocast):  # the caller's, that objectives run without
                 return self._decode(latents).float()
 
+        def predict(latents: Tensor, actions: Tensor) -> Tensor:
+            with torch.autocast(device, dtype, enabled=autocast):
+                return self.predictor(latents, actions).float()
+
         first = self.context - 1
         frames, actions = self._normalised(batch["frames"]), batch["actions"][:, first:]
         latents = self._encode(frames)
@@ -106,6 +110,7 @@ class EncoderPredictor(WorldModel):
             actions=(actions - self.action_mean) / self.action_std,
             frames=frames[:, first:],
             factors={n.removeprefix("factors."): x[:, first:] for n, x in batch.items() if n.startswith("factors.")},
+            predict=predict,
             decode=None if self.decoder is None else decode,
         )
         terms: Terms = {}
