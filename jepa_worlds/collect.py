@@ -10,7 +10,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from jepa_worlds.app import Plain, command, plain
+from jepa_worlds.app import Plain, command, plain, require_types
 from jepa_worlds.collecting import Collection, collect
 from jepa_worlds.runs import CONFIG, write_config
 
@@ -22,11 +22,12 @@ def main(config: DictConfig) -> Path:
         ValueError: bad input.
     """
     settings = plain(config)
+    require_types(settings, trust=list)
     if settings["out"] in (None, ""):
         raise ValueError(f"out must be the folder that the dataset goes to, got {settings['out']!r}")
     out = Path(str(settings["out"]))
     wanted: Plain = {name: settings.get(name) for name in Collection.__dataclass_fields__}
-    collect(Collection(**wanted), out)
+    collect(Collection(**wanted), out, tuple(settings["trust"]))
     if not (out / CONFIG).is_file():  # a finished dataset is left as it is
         write_config(out, settings)
     return out

@@ -101,23 +101,28 @@ class Collection:
         )
 
 
-def collect(collection: Collection, out: Path) -> dict[str, Any]:
+def collect(collection: Collection, out: Path, trust: tuple[str, ...] = ()) -> dict[str, Any]:
     """Collect a dataset into a folder, or go on with one that was begun; returns its manifest.
 
     A shard counts once it is in the manifest. Killed at any point and started again, collection ends byte-identical to
     one that was never interrupted.
 
+    Args:
+        collection: what to collect.
+        out: the folder.
+        trust: packages beside `agents` whose world models a saved policy may see through.
+
     Raises:
         ValueError: the folder holds something else, or a dataset collected otherwise.
     """
-    header = _header(collection)
+    header = _header(collection, trust)
     collection = replace(collection, shard_episodes=header["shard_episodes"])
     manifest = _resumed(header, out)
     if manifest["complete"]:
         return manifest
     done = {entry["name"] for entry in manifest["shards"]}
     split_env: tuple[Split, gymnasium.vector.VectorEnv] | None = None
-    behaviour = make_behaviour(collection.behaviour)
+    behaviour = make_behaviour(collection.behaviour, trust)
     with tqdm(total=collection.episodes, unit="episode", desc=f"collect {out}", smoothing=0) as progress:
         for name, split, episodes in collection.shards():
             if name not in done:
@@ -195,12 +200,12 @@ def _batch(
     }
 
 
-def _header(collection: Collection) -> dict[str, Any]:
+def _header(collection: Collection, trust: tuple[str, ...]) -> dict[str, Any]:
     """What the manifest says before anything is collected.
 
     A step is tried in every split, so that whatever may be wrong comes out before anything is written.
     """
-    behaviour = make_behaviour(collection.behaviour)
+    behaviour = make_behaviour(collection.behaviour, trust)
     for split, (first, end) in collection.splits().items():
         if end > first:
             env = replace(collection, num_envs=1).make(split)

@@ -134,6 +134,31 @@ def test_sb3__may_be_part_of_a_mixture(policies: dict[str, Path]) -> None:
     assert identified(config)["parts"]["policy"] == identified(part)
 
 
+def test_collect__follows_a_policy_over_a_foreign_world_model_only_if_it_is_trusted(
+    policies: dict[str, Path],
+    run: Path,
+    collect_to: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "foreign.py").write_text(
+        "from agents.world_models.encoder_predictor import EncoderPredictor\n\nclass Mine(EncoderPredictor): ...\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    shutil.copytree(run, tmp_path / "run")
+    shutil.copytree(policies["latents"], tmp_path / "policy")
+    card = json.loads((tmp_path / "run/model.json").read_text())
+    write_json(tmp_path / "run/model.json", {**card, "model": {**card["model"], "_target_": "foreign.Mine"}})
+    policy = read_policy_card(tmp_path / "policy")
+    write_json(tmp_path / "policy/policy.json", {**policy, "sees": {"latents": str(tmp_path / "run")}})
+    given = [*COLLECTED, f"behaviour.path={tmp_path / 'policy'}"]
+    with pytest.raises(ValueError, match="trust="):
+        collect_to(tmp_path / "data", *given)
+    data = collect_to(tmp_path / "data", *given, "trust=[foreign]")
+    theirs = collect_to(tmp_path / "same", *COLLECTED, f"behaviour.path={policies['latents']}")
+    np.testing.assert_array_equal(columns(data, "actions"), columns(theirs, "actions"))
+
+
 @pytest.mark.parametrize("changed", ["policy.zip", "normaliser.pkl", "model.safetensors"])
 def test_collect__does_not_go_on_with_a_policy_that_has_changed(
     changed: str, policies: dict[str, Path], run: Path, collect_to: Callable[..., Path], tmp_path: Path
