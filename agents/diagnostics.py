@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from agents.world_models.core import WorldModel
+from agents.objectives.core import Terms
+from agents.world_models.core import Batch, WorldModel
+
+
+@torch.no_grad()
+def mean_terms(loss: Callable[[Batch], Terms], windows: Batch, batch_size: int) -> dict[str, float]:
+    """The terms of a loss, averaged over batches of the training's size, because statistics over a batch depend on it.
+
+    Windows that fill no batch are left out, unless there are fewer than one batch.
+    """
+    parts = max(1, len(windows["frames"]) // batch_size)
+    sums: dict[str, float] = {}
+    for part in range(parts):
+        piece = {name: x[part * batch_size : (part + 1) * batch_size] for name, x in windows.items()}
+        for name, term in loss(piece).items():
+            sums[name] = sums.get(name, 0.0) + float(term) / parts
+    return sums
 
 
 def r_within(latents: Tensor) -> Tensor:
@@ -26,6 +45,17 @@ def rankme(latents: Tensor, epsilon: float = 1e-7) -> Tensor:
     sigma = torch.linalg.svdvals(latents.flatten(0, 1))
     p = sigma / sigma.sum().clamp_min(torch.finfo(latents.dtype).tiny) + epsilon
     return torch.exp(-(p * p.log()).sum())
+
+
+def covariance_spectrum(latents: Tensor) -> Tensor:
+    """The eigenvalues of the covariance of all latents as shares of their sum, descending: [B, T, D] -> [D].
+
+    Latents that are all the same have no covariance, and zeros for a spectrum.
+    """
+    samples = latents.flatten(0, 1)
+    variances = torch.linalg.svdvals(samples - samples.mean(dim=0)).square()  # [min(B·T, D)], up to a factor
+    shares = variances / variances.sum().clamp_min(torch.finfo(latents.dtype).tiny)
+    return F.pad(shares, (0, samples.shape[1] - len(shares)))
 
 
 def action_sensitivity(model: WorldModel, latents: Tensor, actions: Tensor) -> Tensor:

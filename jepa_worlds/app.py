@@ -28,6 +28,10 @@ EXPECTED = (ValueError, OSError, MemoryError, HydraException, OmegaConfBaseExcep
 
 Plain = dict[str, Any]
 
+OmegaConf.register_new_resolver(
+    "share", lambda size, first, last: round(last * size) - round(first * size), replace=True
+)  # ${share:${model.latent_dim},0.5,1}: the size of a part of the latent, see `agents.objectives.part`
+
 
 def command(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
     """Make a Hydra command of a function of its configuration.
@@ -112,7 +116,7 @@ def _one_message(name: str, wants_traceback: bool) -> Iterator[None]:
     except EXPECTED as error:
         if wants_traceback:
             raise
-        _exit(_explained(error, name), 1)
+        _exit(explained(error, name), 1)
 
 
 @contextmanager
@@ -153,21 +157,22 @@ def _exit(message: str, status: int) -> None:
     sys.exit(status)
 
 
-def _explained(error: BaseException, name: str) -> str:
+def explained(error: BaseException, name: str, given: Sequence[str] | None = None) -> str:
+    """What Hydra says of a command's overrides (None: those on the command line), in fewer words that help more."""
     unknown = re.search(r"Could not override '([^']+)'", str(error))
     if unknown:
-        return _unknown_key(unknown[1], name)
+        return _unknown_key(unknown[1], name, given)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        return f"unknown option {group}={option}{_guess(option, error.options)} Known: {', '.join(error.options)}"
+        return f"unknown option {group}={option}{guess(option, error.options)} Known: {', '.join(error.options)}"
     return str(error).strip() or repr(error)
 
 
-def _unknown_key(path: str, name: str) -> str:
+def _unknown_key(path: str, name: str, given: Sequence[str] | None = None) -> str:
     *parents, key = path.split("@")[0].replace("/", ".").split(".")
     config = composed(name, [])
     if parents:  # what is known depends on the options of groups, which are on the command line too
-        chosen = [item for item in sys.argv[1:] if item.partition("=")[0] in config]
+        chosen = [item for item in (sys.argv[1:] if given is None else given) if item.partition("=")[0] in config]
         config = composed(name, chosen)
         if config.get(parents[0]) is None and (CONFIGS / parents[0]).is_dir():
             return f"{path!r} is of a group from which nothing is chosen here: give {parents[0]}=… too"
@@ -178,9 +183,10 @@ def _unknown_key(path: str, name: str) -> str:
     if parents[-1:] == ["kwargs"]:  # whatever an environment takes
         return f"{'.'.join(parents)!r} holds no {key!r} yet: add it as +{path}=…"
     place = f" in {'.'.join(parents)!r}" if parents else ""
-    return f"unknown configuration key {path!r}{_guess(key, keys)} Known{place}: {', '.join(keys) or 'nothing'}"
+    return f"unknown configuration key {path!r}{guess(key, keys)} Known{place}: {', '.join(keys) or 'nothing'}"
 
 
-def _guess(word: str, known: Sequence[str]) -> str:
+def guess(word: str, known: Sequence[str]) -> str:
+    """A question after a word that is not known; a full stop where there is none to ask."""
     close = difflib.get_close_matches(word, known, n=1)
     return f": did you mean {close[0]!r}?" if close else "."

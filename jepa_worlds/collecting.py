@@ -13,11 +13,11 @@ from typing import Any
 import gymnasium
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from agents.actions import described
 from agents.behaviours.core import Behaviour
 from envs import random
+from jepa_worlds.bars import bar
 from jepa_worlds.behaviours import identified, make_behaviour
 from jepa_worlds.dataset import FORMAT, MANIFEST, SPLITS, Split, check_shard, read_manifest
 from jepa_worlds.environments import distractors, factors_of, goal_of, how_many, make_vec
@@ -123,7 +123,7 @@ def collect(collection: Collection, out: Path, trust: tuple[str, ...] = ()) -> d
     done = {entry["name"] for entry in manifest["shards"]}
     split_env: tuple[Split, gymnasium.vector.VectorEnv] | None = None
     behaviour = make_behaviour(collection.behaviour, trust)
-    with tqdm(total=collection.episodes, unit="episode", desc=f"collect {out}", smoothing=0) as progress:
+    with bar(total=collection.episodes, unit="episode", desc=f"collect {out}", smoothing=0) as progress:
         for name, split, episodes in collection.shards():
             if name not in done:
                 if split_env is None or split_env[0] != split:

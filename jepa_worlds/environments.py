@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import gymnasium
@@ -12,6 +11,7 @@ from agents.policies.core import Goal
 from envs.core import Factors
 from envs.registry import NAMESPACE
 from jepa_worlds.build import build
+from jepa_worlds.jobs import cores
 
 AT_ONCE = 256  # native worlds, which are stepped and drawn together in this process
 
@@ -52,7 +52,7 @@ def how_many(config: dict[str, Any]) -> int:
     spec = gymnasium.registry.get(config.get("via") or config["id"])
     if spec is None or spec.vector_entry_point == "envs.faces:WorldVectorEnv":
         return AT_ONCE
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores()
 
 
 def in_workers(config: dict[str, Any]) -> bool:

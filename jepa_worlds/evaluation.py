@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from agents.probes.core import Probe, Samples, r2, rmse
 from agents.probes.ridge import Ridge
 from agents.world_models.core import WorldModel
+from jepa_worlds.bars import bar
 from jepa_worlds.dataset import SPLITS, Dataset, Split
 from jepa_worlds.windows import Windows
 
@@ -120,7 +120,7 @@ def features(model: WorldModel, windows: Windows, limit: int, desc: str | None =
     chosen = np.sort(np.random.default_rng(0).permutation(len(windows))[:limit])
     latents, rollouts, pixels, factors = [], [], [], []
     parts = np.array_split(chosen, -(-len(chosen) // ENCODED))
-    for part in tqdm(parts, desc=desc, unit="batch", disable=None if desc else True, leave=False):
+    for part in bar(parts, desc=desc, unit="batch", disable=None if desc else True, leave=False):
         batch = {name: x.to(device) for name, x in windows.take(part).items()}
         latent = model.encode(batch["frames"], batch["actions"]).float()[:, first:]
         future = model.predict(latent[:, :1], batch["actions"][:, first:]).float()

@@ -65,9 +65,9 @@ def _side_by_side(
     function: Callable[[Job, Report], None], jobs: Sequence[Job], workers: int, report: Report
 ) -> list[str | None]:
     context = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
-    if os.name == "posix":  # imported once for all; the latter takes seconds, and PyTorch's optimisers want it
+    if os.name == "posix":  # imported once for all; the others take seconds, and training wants them
         ours = [name for name in sys.modules if name.startswith("jepa_worlds.")]
-        context.set_forkserver_preload([*ours, "torch._dynamo"])
+        context.set_forkserver_preload([*ours, "torch._dynamo", "torch.utils.tensorboard"])
     failures: list[str | None] = [None] * len(jobs)
     waiting, running = list(range(len(jobs)))[::-1], dict[Any, tuple[int, BaseProcess]]()
     try:

@@ -6,6 +6,7 @@ python -m jepa_worlds.train data=data/static model=jepa objective=vicreg steps=1
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,12 @@ from jepa_worlds.windows import Windows
 FREE = ("data", "device", "out", "resident", "verify")  # may differ when a run is taken up again
 
 
-def main(config: DictConfig) -> Path:
+def main(config: DictConfig, report: Callable[[float], object] = lambda steps: None) -> Path:
     """Train, or go on with a run that was begun; returns the run folder.
+
+    Args:
+        config: of the command.
+        report: called with the number of steps that are done since the last call.
 
     Raises:
         ValueError: bad input, or a loss that is no longer finite.
@@ -68,7 +73,7 @@ def main(config: DictConfig) -> Path:
         write_config(run, settings)
         bf16 = settings["precision"] == "bf16"
         trainer = Trainer(model, weights, optimizer, schedule, bf16, settings["compile"])
-        trainer.fit(train, held_out, run, lambda: evaluation.quick_probe(model, train, held_out))
+        trainer.fit(train, held_out, run, lambda: evaluation.quick_probe(model, train, held_out), report)
     write_config(run, settings)
     _finish(model, held_out, settings, run, started)
     return run

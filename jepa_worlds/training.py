@@ -12,11 +12,11 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from agents import diagnostics
 from agents.objectives.core import Terms, weighted_sum
 from agents.world_models.core import Batch, WorldModel
+from jepa_worlds.bars import bar
 from jepa_worlds.checkpoint import load_tensors, save_tensors
 from jepa_worlds.runs import MetricsLog
 from jepa_worlds.signals import Stop
@@ -108,7 +108,14 @@ class Trainer:
         self.step += 1
         return {**{name: term.detach() for name, term in terms.items()}, "loss": loss.detach(), "gradient": norm}
 
-    def fit(self, train: Windows, held_out: Windows, run: Path, probe: Callable[[], dict[str, float]] | None) -> None:
+    def fit(
+        self,
+        train: Windows,
+        held_out: Windows,
+        run: Path,
+        probe: Callable[[], dict[str, float]] | None,
+        report: Callable[[float], object] = lambda steps: None,
+    ) -> None:
         """Train to the last step of the schedule, from wherever the run was left.
 
         Args:
@@ -116,6 +123,7 @@ class Trainer:
             held_out: windows to diagnose on.
             run: folder for the state and the metrics.
             probe: numbers to log beside the diagnostics; None for none.
+            report: called with the number of steps that are done since the last call.
 
         Raises:
             ValueError: the loss or its gradient is no longer finite; the last good state is kept.
@@ -123,7 +131,8 @@ class Trainer:
         """
         schedule = self.schedule
         self.resume(run / STATE)
-        progress = tqdm(total=schedule.steps, initial=self.step, unit="step", desc=f"train {run}", smoothing=0.05)
+        report(self.step)
+        progress = bar(total=schedule.steps, initial=self.step, unit="step", desc=f"train {run}", smoothing=0.05)
         with MetricsLog(run, self.step) as log, Stop() as stop, progress:
             started, frames = time.perf_counter(), 0
             while self.step < schedule.steps:
@@ -131,6 +140,7 @@ class Trainer:
                 numbers = self.train_step(batch)
                 frames += batch["frames"].shape[0] * batch["frames"].shape[1]
                 progress.update()
+                report(1)
                 if self._due(schedule.log_every):
                     self._check(run)
                     row = {f"train/{name}": round(float(number), 6) for name, number in numbers.items()}
@@ -223,21 +233,16 @@ def diagnose(model: WorldModel, windows: Windows, batch_size: int) -> dict[str, 
     model.eval()
     device, first = next(model.parameters()).device, model.context - 1
     batch = {name: x.to(device) for name, x in windows.batch(0, count, seed=0).items()}
-    sums: dict[str, float] = {}
-    parts = max(1, count // batch_size)
     with _random_state_kept(device):
-        for part in range(parts):
-            piece = {name: x[part * batch_size : (part + 1) * batch_size] for name, x in batch.items()}
-            for name, term in model.loss(piece).items():
-                sums[name] = sums.get(name, 0.0) + float(term) / parts
+        terms = diagnostics.mean_terms(model.loss, batch, batch_size)
         latents = model.encode(batch["frames"], batch["actions"]).float()[:, first:]
-    if not (torch.isfinite(latents).all() and all(math.isfinite(number) for number in sums.values())):
+    if not (torch.isfinite(latents).all() and all(math.isfinite(number) for number in terms.values())):
         raise ValueError(
             "the model's latents or losses on held-out windows are not finite: it has diverged, or its weights are "
             "damaged. Train again; a lower optimizer.lr or clip usually helps"
         )
     return {
-        **sums,
+        **terms,
         "r_within": float(diagnostics.r_within(latents)),
         "rankme": float(diagnostics.rankme(latents)),
         "action_sensitivity": float(diagnostics.action_sensitivity(model, latents, batch["actions"][:, first:])),

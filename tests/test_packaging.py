@@ -47,6 +47,8 @@ def test_wheel__holds_the_packages_and_the_configurations(wheel):
     assert {str(path.relative_to(ROOT)) for path in sources} <= names
     configs = (ROOT / "configs").rglob("*.yaml")
     assert {f"jepa_worlds/{path.relative_to(ROOT)}" for path in configs} <= names
+    templates = (ROOT / "jepa_worlds" / "templates").glob("*.html")
+    assert {f"jepa_worlds/templates/{path.name}" for path in templates} <= names
     assert {f"{package}/py.typed" for package in ("agents", "envs", "jepa_worlds")} <= names
     assert not any(name.startswith("tests/") for name in names)
 

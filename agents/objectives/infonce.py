@@ -20,7 +20,8 @@ def infonce_loss(
 
     The positive of ẑ_bt is z_bt. Its negatives are latents of other sequences at the same step (``batch``), of the same
     sequence at other steps (``time``), or all others (``both``). What stays the same within a sequence tells batch
-    negatives apart and time negatives not at all.
+    negatives apart and time negatives not at all: with the first, latents may drop everything else; with the second,
+    they may drop all that stays the same, such as a goal; with both, what stays the same solves most of it.
     """
     queries, keys = F.normalize(predictions, dim=-1), F.normalize(latents, dim=-1)
     if negatives == "batch":

@@ -15,7 +15,7 @@ class Supervised(nn.Module):
 
     Args:
         latent_dim: size D.
-        factor: name of the factor.
+        factor: name of the factor, or of a kind: ``location`` is ``location.action``, ``location.random``, … as well.
         statistics: of the factors in the training data: {name: {"mean": [F], "std": [F]}}.
 
     Raises:
@@ -27,13 +27,14 @@ class Supervised(nn.Module):
 
     def __init__(self, latent_dim: int, factor: str, statistics: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
         super().__init__()
-        if factor not in statistics:
+        self.factors = [name for name in statistics if name == factor or name.startswith(f"{factor}.")]
+        if not self.factors:
             raise ValueError(f"the data have no factor {factor!r}; they have {sorted(statistics)}")
-        self.factor = factor
-        self.register_buffer("mean", torch.tensor(statistics[factor]["mean"]))
-        self.register_buffer("std", torch.tensor(statistics[factor]["std"]))
+        for moment in ("mean", "std"):
+            self.register_buffer(moment, torch.cat([torch.tensor(statistics[name][moment]) for name in self.factors]))
         self.readout = nn.Linear(latent_dim, len(self.mean))
 
     def forward(self, views: Views) -> Terms:
-        target = (views.factors[self.factor] - self.mean) / self.std  # [B, T, F]
+        truth = torch.cat([views.factors[name] for name in self.factors], dim=-1)
+        target = (truth - self.mean) / self.std  # [B, T, F]
         return {"supervised": (self.readout(views.predictions) - target).square().mean()}

@@ -12,7 +12,8 @@ def temporal_variance_loss(latents: Tensor, gamma: float = 1.0, epsilon: float =
     """std_t: mean_{b,j} relu(γ − √(Var_t z_btj + ε)): [B, T, D] -> [].
 
     Every dimension has to move within every sequence. A latent that copies what stays the same pays the whole hinge,
-    so the solution that fools VICReg under static noise is no solution here (PLDM, Sobal et al., 2025).
+    so the solution that fools VICReg under static noise is no solution here (PLDM, Sobal et al., 2025). No dimension is
+    left for what stays the same and may matter, such as a goal or an object at rest: latents may drop it.
     """
     return torch.relu(gamma - (latents.var(dim=1) + epsilon).sqrt()).mean()
 

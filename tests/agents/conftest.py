@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from agents.objectives.core import Views
+from agents.world_models.frame_model import imagined
 
 
 @pytest.fixture(autouse=True)
@@ -42,10 +43,13 @@ def assert_unchanged() -> Callable[[dict[str, np.ndarray]], AbstractContextManag
 
 @pytest.fixture
 def make_views() -> Callable[..., Views]:
-    """``make_views()``: random views of 5 sequences of 4 steps, in double precision; any part may be given."""
+    """``make_views()``: random views of 5 sequences of 4 steps, in double precision; any part may be given.
+
+    With ``predict=…``, a predictor, predictions are those that it makes, and other actions can be asked about.
+    """
 
     def make(**given: Any) -> Views:
-        latents = given.pop("latents", torch.randn(5, 4, 6, dtype=torch.double))
+        latents, predict = given.pop("latents", torch.randn(5, 4, 6, dtype=torch.double)), given.pop("predict", None)
         b, t, _ = latents.shape
         parts = {
             "predictions": latents + 0.3 * torch.randn_like(latents),
@@ -53,6 +57,12 @@ def make_views() -> Callable[..., Views]:
             "frames": torch.randn(b, t, 1, 4, 4, dtype=latents.dtype),
             "factors": {"location": torch.randn(b, t, 2, dtype=latents.dtype)},
         }
-        return Views(latents=latents, **{**parts, **given})
+        parts |= given
+        if predict is not None:
+            start = latents[:, :1]
+            parts["imagine"] = lambda others: imagined(predict, start, others)
+            if "predictions" not in given:
+                parts["predictions"] = torch.cat([start, predict(start, parts["actions"])], dim=1)
+        return Views(latents=latents, **parts)
 
     return make

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from agents.diagnostics import action_sensitivity, r_within, rankme
+from agents.diagnostics import action_sensitivity, covariance_spectrum, mean_terms, r_within, rankme
 from agents.world_models.core import WorldModel
 
 
@@ -100,3 +101,40 @@ def test_action_sensitivity__is_the_share_of_the_actions_where_both_count():
 def test_action_sensitivity__of_a_predictor_that_says_one_thing_is_0():
     model = Rollout(lambda start, moved: torch.ones(8, 4, 2))
     assert action_sensitivity(model, torch.randn(8, 5, 2), torch.randn(8, 4, 2)).item() == 0
+
+
+def test_covariance_spectrum__is_that_of_numpys_covariance():
+    latents = torch.randn(8, 5, 4, dtype=torch.double) @ torch.randn(4, 4, dtype=torch.double) + 3
+    eigenvalues = np.linalg.eigvalsh(np.cov(latents.flatten(0, 1).numpy(), rowvar=False))[::-1]
+    np.testing.assert_allclose(covariance_spectrum(latents).numpy(), eigenvalues / eigenvalues.sum())
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 10), (3, 4, 5)])
+def test_covariance_spectrum__has_a_share_for_every_dimension(shape):
+    shares = covariance_spectrum(torch.randn(shape))
+    assert shares.shape == (shape[-1],)
+    assert shares.sum().item() == pytest.approx(1)
+    assert (shares[:-1] >= shares[1:]).all()
+    rank = min(shape[0] * shape[1] - 1, shape[2])
+    assert (shares[rank:] < 1e-6).all() and (shares[:rank] > 1e-3).all()
+
+
+def test_covariance_spectrum__of_a_point_is_0():
+    assert covariance_spectrum(torch.ones(4, 3, 2)).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(("windows", "expected"), [(7, [3, 3]), (6, [3, 3]), (2, [2])])
+def test_mean_terms__are_those_of_whole_batches(windows, expected):
+    seen = []
+
+    def loss(batch):
+        assert not torch.is_grad_enabled() and batch["frames"].shape == batch["actions"].shape
+        seen.append(batch["actions"].tolist())
+        return {"spread": batch["actions"].var(), "last": batch["actions"][-1]}
+
+    numbers = torch.arange(windows) ** 2.0
+    found = mean_terms(loss, {"frames": numbers, "actions": numbers}, batch_size=3)
+    assert [len(piece) for piece in seen] == expected
+    assert [x for piece in seen for x in piece] == numbers[: sum(expected)].tolist()
+    assert found["spread"] == pytest.approx(np.mean([np.var(piece, ddof=1) for piece in seen]))
+    assert found["last"] == pytest.approx(np.mean([piece[-1] for piece in seen]))

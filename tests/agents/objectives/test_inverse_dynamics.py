@@ -65,3 +65,60 @@ def test_inverse_dynamics__is_solved_by_latents_that_move_with_the_action(make_v
 def test_inverse_dynamics__refuses_an_unknown_current():
     with pytest.raises(ValueError, match="'predicted' or 'encoded', got 'both'"):
         InverseDynamics(6, 2, current="both")
+
+
+@pytest.mark.parametrize("hidden_dim", [0, 7])
+@pytest.mark.parametrize("current", ["predicted", "encoded"])
+def test_inverse_dynamics__tells_the_first_action_from_latents_up_to_a_horizon_apart(current, hidden_dim, make_views):
+    views, model = make_views(), InverseDynamics(6, 2, current, hidden_dim, horizon=3).double()
+    first = views.predictions if current == "predicted" else views.latents
+    by_gap = []
+    for k in (1, 2, 3):
+        errors = [
+            (model.action(torch.cat([first[b, t], views.latents[b, t + k]]))[2 * k - 2 : 2 * k] - views.actions[b, t])
+            for b in range(5)
+            for t in range(4 - k)
+        ]
+        by_gap.append(torch.stack(errors).square().mean().item())
+    assert model(views)["inverse_dynamics"].item() == pytest.approx(np.mean(by_gap))
+
+
+@pytest.mark.parametrize("hidden_dim", [0, 7])
+def test_inverse_dynamics__of_horizon_1_is_the_plain_one_to_the_bit(hidden_dim, make_views):
+    views, model = make_views(latents=torch.randn(5, 4, 6)), InverseDynamics(6, 2, hidden_dim=hidden_dim)
+    pairs = torch.cat([views.predictions[:, :-1], views.latents[:, 1:]], dim=-1)
+    plain = (model.action(pairs) - views.actions).square().mean()
+    ours = model(views)["inverse_dynamics"]
+    assert torch.equal(ours, plain)
+    for one, other in zip(
+        *(torch.autograd.grad(loss, list(model.parameters())) for loss in (ours, plain)), strict=True
+    ):
+        assert torch.equal(one, other)
+
+
+def test_inverse_dynamics__of_several_steps_is_solved_as_well_as_it_can_be(make_views):
+    """With positions that add up independent actions, the best guess of the first of k is the k-th part of the way."""
+    actions = torch.randn(2000, 4, 2, dtype=torch.double)
+    latents = torch.cat([torch.zeros(2000, 1, 2).double(), actions.cumsum(dim=1)], dim=1)
+    model = InverseDynamics(2, 2, horizon=4).double()
+    way = torch.cat([-torch.eye(2), torch.eye(2)], dim=1)
+    model.action.weight.data = torch.cat([way / k for k in (1, 2, 3, 4)]).double()
+    torch.nn.init.zeros_(model.action.bias)
+    views = make_views(latents=latents, predictions=latents, actions=actions)
+    best = np.mean([1 - 1 / k for k in (1, 2, 3, 4)])  # the other k − 1 actions are noise
+    assert model(views)["inverse_dynamics"].item() == pytest.approx(best, abs=0.03)
+
+
+def test_inverse_dynamics__has_an_output_for_each_number_of_steps():
+    assert [tuple(p.shape) for p in InverseDynamics(6, 2, horizon=4).parameters()] == [(8, 12), (8,)]
+
+
+@pytest.mark.parametrize("horizon", [4, 9])
+def test_inverse_dynamics__refuses_sequences_shorter_than_its_horizon(horizon, make_views):
+    with pytest.raises(ValueError, match=f"horizon={horizon} needs longer sequences, got 4 steps"):
+        InverseDynamics(6, 2, horizon=horizon).double()(make_views())
+
+
+def test_inverse_dynamics__refuses_a_horizon_below_1():
+    with pytest.raises(ValueError, match="horizon must be at least 1, got 0"):
+        InverseDynamics(6, 2, horizon=0)

@@ -8,10 +8,16 @@ import pytest
 import torch
 from torch import nn
 
+from agents.objectives.action_contrast import ActionContrast
 from agents.objectives.core import weighted_sum
 from agents.objectives.infonce import InfoNCE
+from agents.objectives.invariance import Invariance
 from agents.objectives.inverse_dynamics import InverseDynamics
+from agents.objectives.part import Part
 from agents.objectives.reconstruction import Reconstruction
+from agents.objectives.residual import Residual
+from agents.objectives.sigreg import SIGReg
+from agents.objectives.simclr import SimCLR
 from agents.objectives.supervised import Supervised
 from agents.objectives.temporal import TemporalSimilarity, TemporalVariance
 from agents.objectives.vicreg import VICReg
@@ -34,6 +40,28 @@ OBJECTIVES = {  # and which views each term sends gradients to
         lambda: InverseDynamics(6, 2, "encoded", hidden_dim=8),
         {"inverse_dynamics": LATENTS},
     ),
+    "inverse_dynamics_multistep": (
+        lambda: InverseDynamics(6, 2, horizon=3),
+        {"inverse_dynamics": LATENTS | PREDICTIONS},
+    ),
+    "simclr": (SimCLR, {"simclr": LATENTS | PREDICTIONS}),
+    "simclr_lengths": (lambda: SimCLR(normalise=False), {"simclr": LATENTS | PREDICTIONS}),
+    "invariance": (Invariance, {"invariance": LATENTS | PREDICTIONS}),
+    "sigreg_pooled": (lambda: SIGReg("pooled"), {"sigreg": LATENTS}),
+    "sigreg_step": (lambda: SIGReg("step"), {"sigreg": LATENTS}),
+    "action_contrast": (ActionContrast, {"action_contrast": LATENTS | PREDICTIONS}),
+    "residual": (
+        lambda: Residual(VICReg()),
+        {
+            "residual_invariance": LATENTS | PREDICTIONS,
+            "residual_variance": LATENTS,
+            "residual_covariance": LATENTS,
+        },
+    ),
+    "part": (
+        lambda: Part(VICReg(), 0.5, 1.0, "fast"),
+        {"fast_invariance": LATENTS | PREDICTIONS, "fast_variance": LATENTS, "fast_covariance": LATENTS},
+    ),
     "reconstruction": (Reconstruction, {"reconstruction": PREDICTIONS}),
     "supervised": (lambda: Supervised(6, "location", STATISTICS), {"supervised": PREDICTIONS}),
 }
@@ -42,10 +70,12 @@ OBJECTIVES = {  # and which views each term sends gradients to
 @pytest.fixture
 def free_views(make_views):
     """Views whose latents and predictions are free to be optimised."""
+    move = nn.Linear(2, 6, bias=False).double().requires_grad_(False)
     draw = nn.Sequential(nn.Linear(6, 16), nn.Unflatten(-1, (1, 4, 4))).double().requires_grad_(False)
     views = make_views(
         latents=0.5 * torch.randn(5, 4, 6, dtype=torch.double),
         frames=draw(torch.randn(5, 4, 6, dtype=torch.double)),  # some latents draw them
+        predict=lambda context, actions: context[:, -1:] + move(actions).cumsum(dim=1),
         decode=draw,
     )
     views.latents.requires_grad_()

@@ -35,6 +35,19 @@ def test_supervised__constant_predictions_pay_at_least_the_variance(make_views):
     assert model(views)["supervised"].item() == pytest.approx(1.0, abs=0.1)  # the factor is normalised
 
 
+def test_supervised__tells_all_factors_of_a_kind(make_views):
+    statistics = {"location.a": {"mean": [1.0], "std": [2.0]}, "locations": {"mean": [0.0], "std": [1.0]}}
+    statistics["location.b"] = {"mean": [3.0, 4.0], "std": [1.0, 5.0]}
+    model = Supervised(6, "location", statistics)
+    with torch.no_grad():
+        model.readout.weight.zero_()
+        model.readout.bias.copy_(torch.tensor([0.5, 0.0, 0.0]))
+    factors = {"location.a": torch.full((5, 4, 1), 4.0), "locations": torch.full((5, 4, 1), 99.0)}
+    factors["location.b"] = torch.tensor([3.0, 14.0]).expand(5, 4, 2)
+    views = make_views(latents=torch.ones(5, 4, 6), predictions=torch.ones(5, 4, 6), factors=factors)
+    assert model(views)["supervised"].item() == pytest.approx(((0.5 - 1.5) ** 2 + 0 + 2.0**2) / 3)
+
+
 def test_supervised__refuses_a_factor_that_the_data_lack():
     with pytest.raises(ValueError, match=r"no factor 'colour'; they have \['board', 'location'\]"):
         Supervised(6, "colour", STATISTICS)

@@ -1,0 +1,127 @@
+"""Solutions of an objective that are constructed instead of learned: what is its loss if a model knows only this?
+
+A solution is latents and open-loop predictions of them. `Readout` puts an affine map and heads of the objective's own
+on top, and `fit` fits both, so that no solution loses for want of the right scale or rotation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from agents.objectives.core import Terms, Views, weighted_sum
+from agents.world_models.core import Batch, NoDecoder
+from agents.world_models.encoder_predictor import EncoderPredictor
+from agents.world_models.frame_model import imagined
+
+Predict = Callable[[Tensor, Tensor], Tensor]  # context [B, K, D], normalised actions [B, H, A] -> [B, H, D]
+
+
+def fourier_features(values: Tensor, dim: int, bandwidth: float = 100.0, seed: int = 0) -> Tensor:
+    """√2·cos(W·v + φ), W ~ N(0, bandwidth²), φ ~ U[0, 2π) (Rahimi & Recht, 2007): [..., F] -> [..., dim].
+
+    A feature has mean 0 and variance 1. Those of values more than a few 1/bandwidth apart are nearly uncorrelated, and
+    so are different features: such latents know the values, nothing else, and satisfy variance and covariance.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    frequencies = torch.randn(values.shape[-1], dim, generator=generator, dtype=torch.double) * bandwidth
+    phases = torch.rand(dim, generator=generator, dtype=torch.double) * 2 * math.pi
+    angles = values.cpu().double() @ frequencies + phases  # of hundreds of radians
+    return (math.sqrt(2) * angles.cos()).to(values)
+
+
+def stays(context: Tensor, actions: Tensor) -> Tensor:
+    """The predictor that copies the last latent: context [B, K, D], actions [B, H, A] -> [B, H, D]."""
+    return context[:, -1:].expand(-1, actions.shape[1], -1)
+
+
+class Readout(nn.Module):
+    """An affine map of standardised latents and predictions, the identity at first, under an objective with its heads.
+
+    Args:
+        model: a new one, whose objectives judge. Their parameters are fitted; of the others, only the moments of
+            actions and frames are used.
+        predict: the solution's predictor.
+        mean, std: [D], what standardises the solution's latents.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: EncoderPredictor, predict: Predict, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        self.model = model.requires_grad_(False)
+        self.model.objectives.requires_grad_(True)
+        self.predict = predict
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+        self.map = nn.Linear(len(mean), len(mean), device=mean.device)
+        nn.init.eye_(self.map.weight)
+        nn.init.zeros_(self.map.bias)
+
+    def forward(self, batch: Batch) -> Terms:
+        """The terms of the objective.
+
+        Args:
+            batch: as `WorldModel.loss` takes it, and the solution's ``latents`` and ``predictions`` [B, T−K+1, D] of
+                steps K−1 … T−1.
+
+        Raises:
+            NoDecoder: the objective draws.
+        """
+        model, first = self.model, self.model.context - 1
+        views = Views(
+            latents=self._mapped(batch["latents"]),
+            predictions=self._mapped(batch["predictions"]),
+            actions=(batch["actions"][:, first:] - model.action_mean) / model.action_std,
+            frames=(batch["frames"][:, first:] - model.frame_mean) / model.frame_std,
+            factors={n.removeprefix("factors."): x[:, first:] for n, x in batch.items() if n.startswith("factors.")},
+            imagine=lambda others: self._mapped(imagined(self.predict, batch["latents"][:, :1], others)),
+            decode=None if model.decoder is None else _no_decoder,
+        )
+        return {name: term for objective in model.objectives.values() for name, term in objective(views).items()}
+
+    def _mapped(self, latents: Tensor) -> Tensor:
+        return self.map((latents - self.mean) / self.std)
+
+
+def fit(
+    readout: Readout,
+    train: Batch,
+    weights: Mapping[str, float],
+    batch_size: int,
+    steps: int,
+    lr: float = 3e-3,
+    seed: int = 0,
+) -> None:
+    """Fit a readout's map and heads with Adam, whose learning rate goes to zero as a cosine.
+
+    Args:
+        readout: what to fit.
+        train: windows with the solution, see `Readout.forward`; each step draws some without replacement.
+        weights: of the objective's terms.
+        batch_size: windows a step; all, if there are fewer.
+        steps: how many.
+        lr: learning rate of the first.
+        seed: of the order of windows. What objectives draw comes from the global generator.
+    """
+    optimizer = torch.optim.Adam([x for x in readout.parameters() if x.requires_grad], lr=lr)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))
+    order = torch.Generator().manual_seed(seed)
+    windows = train["latents"]
+    readout.train()
+    for _ in range(steps):
+        chosen = torch.randperm(len(windows), generator=order)[:batch_size].to(windows.device)
+        loss = weighted_sum(readout({name: x[chosen] for name, x in train.items()}), weights)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    readout.eval()
+
+
+def _no_decoder(latents: Tensor) -> Tensor:
+    raise NoDecoder("needs a decoder")

@@ -1,0 +1,331 @@
+"""The grid of an experiment: which methods are compared, on what data, at which levels and how often.
+
+An experiment says what is compared (``configs/experiment``), a preset how much of it is run (``configs/preset``). What
+both leave open is said by a subset; the command line has the last word.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from jepa_worlds.app import Plain, guess
+from jepa_worlds.search import Search, trials
+
+BUDGET = {"collect": ("episodes", "episode_length"), "train": ("steps", "batch_size", "window"), "probe": ()}
+COUNTS = ("seeds", *BUDGET["collect"], *BUDGET["train"])  # integers of at least 1
+CHOICES = ("methods", "panels", "levels", "trials", *COUNTS)
+OVERRIDES = ("collect", "train", "probe")
+NAME = re.compile(r"[A-Za-z0-9_.+-]+")  # of a folder, and in an override
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is compared.
+
+    Attributes:
+        title: in words.
+        train: overrides of ``train``.
+        search: what a search draws, see `jepa_worlds.search`.
+    """
+
+    title: str
+    train: list[str] = field(default_factory=list)
+    search: Search = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_overrides(self)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What it is compared on.
+
+    Attributes:
+        title: in words.
+        collect, train: overrides of these commands.
+        levels: its own, whatever levels the others have; null is a panel's level that has none.
+        level: the keys of ``collect`` that a level sets. Level 0 leaves the distractor out.
+        score: its own factors in tables and plots.
+        axis: ``{name, value}`` of panels that differ in one number, for plots.
+    """
+
+    title: str
+    collect: list[str] = field(default_factory=list)
+    train: list[str] = field(default_factory=list)
+    levels: list[float | None] | None = None
+    level: list[str] = field(default_factory=lambda: ["distractor.level"])
+    score: list[str] | None = None
+    axis: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        _check_overrides(self)
+        if self.levels is not None:
+            _check_levels(self.levels)
+
+    @property
+    def without_distractor(self) -> list[str]:
+        """Its overrides of ``collect`` at level 0, but for ``distractor=none``."""
+        return [override for override in self.collect if not re.match(r"[+~]*distractor\b", override)]
+
+    @property
+    def shares_level_0(self) -> bool:
+        """Whether nothing of the panel is left without its distractor."""
+        return not (self.without_distractor or self.train)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model. ``panel`` is None where panels do not differ, which is without distractors, at level 0."""
+
+    method: str
+    panel: str | None
+    level: float | None
+    seed: int
+
+    @property
+    def data(self) -> str:
+        """What its dataset is called."""
+        return "-".join([*self._where, f"s{self.seed}"])
+
+    @property
+    def run(self) -> str:
+        """What its training run is called."""
+        return f"{self.method}-{self.data}"
+
+    @property
+    def _where(self) -> list[str]:
+        return [self.panel or "none"] + ([] if self.level is None else [f"{self.level:g}"])
+
+    def __str__(self) -> str:
+        return " ".join([self.method, *self._where, f"seed {self.seed}"])
+
+
+@dataclass(frozen=True)
+class Grid:
+    """An experiment with every choice made.
+
+    Attributes:
+        name, title, score: of the experiment.
+        preset: its name.
+        methods, panels: those to run; panels have their levels and scores.
+        levels, seeds: of all of them.
+        first, last: overrides of each command before those of methods and panels, and after them.
+        trials: methods that a search drew, each with the overrides.
+    """
+
+    name: str
+    title: str
+    score: list[str]
+    preset: str
+    methods: dict[str, Method]
+    panels: dict[str, Panel]
+    levels: list[float | None]
+    seeds: list[int]
+    first: dict[str, list[str]]
+    last: dict[str, list[str]]
+    trials: dict[str, list[str]]
+
+    @property
+    def cells(self) -> list[Cell]:
+        """All models, numbered by their place: seed by seed, and what has the same dataset together."""
+        found = []
+        for seed in self.seeds:
+            for panel, level in self._conditions():
+                found += [Cell(method, panel, level, seed) for method in self.methods]
+        return found
+
+    def _conditions(self) -> Iterator[tuple[str | None, float | None]]:
+        if any(panel.shares_level_0 and 0 in (panel.levels or []) for panel in self.panels.values()):
+            yield None, 0
+        for name, panel in self.panels.items():
+            for level in panel.levels or []:
+                if not (level == 0 and panel.shares_level_0):
+                    yield name, level
+
+    def overrides(self, cell: Cell) -> dict[str, list[str]]:
+        """What a cell overrides of ``collect``, ``train`` and ``probe``, but for its `level`, seed and paths."""
+        method, panel = self.methods[cell.method], self.panels[cell.panel] if cell.panel else Panel("")
+        collected = [*panel.without_distractor, "distractor=none"] if cell.level == 0 else panel.collect
+        own = {"collect": collected, "train": [*method.train, *panel.train], "probe": []}
+        return {name: [*self.first[name], *own[name], *self.last[name]] for name in OVERRIDES}
+
+    def level(self, cell: Cell) -> dict[str, float]:
+        """What the level of a cell sets."""
+        if not cell.level or cell.panel is None:
+            return {}
+        level = int(cell.level) if cell.level == int(cell.level) else cell.level  # 1.0 is 1, in hashes too
+        return dict.fromkeys(self.panels[cell.panel].level, level)
+
+
+def read_grid(settings: Plain) -> Grid:
+    """The grid that the settings of the command describe.
+
+    Raises:
+        ValueError: something that is not known, has no place there, or is there twice; or nothing to run.
+    """
+    experiment = _checked_experiment(settings["experiment"])
+    preset = settings["preset"]
+    _check_keys("preset", preset, ("name", "subset", *CHOICES, *OVERRIDES))
+    layers = [settings, _subset(settings["subset"], preset.get("subset"), experiment), preset]
+    known = {"methods": experiment["methods"], "panels": experiment["panels"]}
+    made = {key: _first(key, [*layers, {**experiment, **dict.fromkeys(known)}]) for key in CHOICES}
+    for key in COUNTS:
+        if made[key] is not None and (type(made[key]) is not int or made[key] < 1):
+            raise ValueError(f"{key} must be an integer of at least 1, got {made[key]!r}")
+    methods = {n: _made(Method, f"method {n!r}", x) for n, x in _chosen("methods", made, known["methods"])}
+    panels = {n: _made(Panel, f"panel {n!r}", x) for n, x in _chosen("panels", made, known["panels"])}
+    levels = _check_levels(made["levels"] if made["levels"] is not None else [None])
+    panels = {
+        name: replace(panel, levels=panel.levels or levels, score=panel.score or experiment["score"])
+        for name, panel in panels.items()
+    }
+    drawn = _add_trials(methods, made["trials"] or 0, settings["search_seed"])
+    first = settings["first_seed"]
+    if type(first) is not int or first < 0:
+        raise ValueError(f"first_seed must be an integer of at least 0, got {first!r}")
+    return Grid(
+        name=experiment["name"],
+        title=experiment["title"],
+        score=experiment["score"],
+        preset=preset["name"],
+        methods=methods,
+        panels=panels,
+        levels=levels,
+        seeds=list(range(first, first + (made["seeds"] or 1))),
+        first={
+            name: [
+                *(f"{key}={made[key]}" for key in BUDGET[name] if made[key] is not None),
+                *(preset.get(name) or []),
+                *(experiment.get(name) or []),
+            ]
+            for name in OVERRIDES
+        },
+        last=_last(settings),
+        trials=drawn,
+    )
+
+
+def _add_trials(methods: dict[str, Method], count: int, seed: int) -> dict[str, list[str]]:
+    """Add to methods the trials of those that have a search; returns what each trial overrides."""
+    drawn = {
+        name: overrides for method in methods for name, overrides in trials(method, methods[method].search, count, seed)
+    }
+    for name, overrides in drawn.items():
+        method, _, number = name.partition("#")
+        methods[name] = Method(f"{methods[method].title} #{number}", [*methods[method].train, *overrides])
+    return drawn
+
+
+def _checked_experiment(experiment: Any) -> Plain:
+    """An experiment whose keys are known and named.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not isinstance(experiment, dict):
+        raise ValueError(f"experiment must be chosen, as in experiment=slow_features; got {experiment!r}")
+    _check_keys("experiment", experiment, ("name", "title", "score", "subsets", *CHOICES, *OVERRIDES))
+    for key in ("name", "title", "score", "methods", "panels"):
+        if not experiment.get(key):
+            raise ValueError(f"an experiment needs {key}; this one has {sorted(experiment)}")
+    for kind in ("methods", "panels"):
+        for name in (*experiment[kind], experiment["name"]):
+            if not NAME.fullmatch(str(name)):
+                raise ValueError(f"{name!r} becomes the name of a folder: use letters, digits, _, ., + and - alone")
+    return experiment
+
+
+def _last(settings: Plain) -> dict[str, list[str]]:
+    """The overrides of commands that the command line gives."""
+    device = [] if settings["device"] == "auto" else [f"device={settings['device']}"]
+    shared = [*device, *([f"trust=[{','.join(settings['trust'])}]"] if settings["trust"] else [])]
+    return {name: [*([] if name == "collect" else shared), *settings[name]] for name in OVERRIDES}
+
+
+def _subset(name: str | None, otherwise: str | None, experiment: Plain) -> Plain:
+    """A subset of an experiment: the one that is asked for, or else the one that the preset names, if there is one.
+
+    Raises:
+        ValueError: there is no such subset.
+    """
+    known = experiment.get("subsets") or {}
+    if name is None:
+        name = otherwise if otherwise in known else None
+    if name is None:
+        return {}
+    _require_known("subset", [name], known)
+    _check_keys(f"subset {name!r}", known[name], CHOICES)
+    return known[name]
+
+
+def _first(key: str, layers: Sequence[Plain]) -> Any:
+    """The first value that is given."""
+    return next((layer[key] for layer in layers if layer.get(key) is not None), None)
+
+
+def _chosen(kind: str, made: Plain, known: Plain) -> list[tuple[str, Any]]:
+    """The methods or panels to run, in the experiment's order.
+
+    Raises:
+        ValueError: one is not known, or chosen twice; or none is chosen.
+    """
+    names = list(known) if made[kind] is None else made[kind]
+    if not isinstance(names, list) or not names:
+        raise ValueError(f"{kind} must be a list of names, as in {kind}=[{','.join(list(known)[:2])}], got {names!r}")
+    _require_known(kind.removesuffix("s"), names, known)
+    _refuse_twice(kind, names)
+    return [(name, known[name]) for name in known if name in names]
+
+
+def _made(kind: type, what: str, given: Any) -> Any:
+    """A method or a panel of its description.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(given, dict) or "title" not in given:
+        raise ValueError(f"{what} must be described by a title and overrides, as in {{title: …}}, got {given!r}")
+    _check_keys(what, given, [one.name for one in fields(kind)])
+    try:
+        return kind(**given)
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from error
+
+
+def _check_overrides(of: Method | Panel) -> None:
+    for key in ("collect", "train", "level"):
+        value = getattr(of, key, [])
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise ValueError(f"{key} must be a list of overrides, as in [distractor=uniform], got {value!r}")
+
+
+def _check_levels(levels: Any) -> list[float | None]:
+    if not isinstance(levels, list) or not levels:
+        raise ValueError(f"levels must be a list of numbers, as in [0, 1], got {levels!r}")
+    for level in levels:
+        if level is not None and (type(level) not in (int, float) or not 0 <= level < float("inf")):
+            raise ValueError(f"a level must be a number of at least 0, or null for none, got {level!r}")
+    _refuse_twice("levels", levels)
+    return levels
+
+
+def _check_keys(what: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
+    if not isinstance(given, dict):
+        raise ValueError(f"{what} must map {', '.join(known)} to values, got {given!r}")
+    for key in given:
+        if key not in known:
+            raise ValueError(f"{what} has no place for {key!r}{guess(str(key), known)} It takes {', '.join(known)}")
+
+
+def _require_known(kind: str, names: Sequence[Any], known: Mapping[str, Any]) -> None:
+    for name in names:
+        if name not in known:
+            raise ValueError(f"unknown {kind} {name!r}{guess(str(name), list(known))} Known: {', '.join(known)}")
+
+
+def _refuse_twice(what: str, items: Sequence[Any]) -> None:
+    if twice := sorted({str(item) for item in items if items.count(item) > 1}):
+        raise ValueError(f"{what} has {', '.join(twice)} more than once")
