@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+from contextlib import suppress
+from types import ModuleType
+
 import pytest
 
 from envs.external import gl
@@ -20,6 +24,15 @@ def dm_control(renders: None) -> None:
     """Skips a test where dm_control is absent or cannot render."""
     pytest.importorskip("dm_control", reason='needs dm_control: pip install "jepa_worlds[control]"')
     gl.choose_backend()
+
+
+@pytest.fixture
+def suite() -> ModuleType:
+    """`dm_control.suite`, for its physics. It chooses how to render for all that follows as soon as it is imported."""
+    pytest.importorskip("dm_control", reason='needs dm_control: pip install "jepa_worlds[control]"')
+    with suppress(ValueError):  # nothing renders here
+        gl.choose_backend()
+    return importlib.import_module("dm_control.suite")
 
 
 @pytest.fixture(scope="session")

@@ -31,8 +31,9 @@ class Counterfactual(nn.Module):
     under the actions that were taken and those of other sequences; see `counterfactual_statistics`.
 
     Latents that copy what stays the same, drifts or changes by itself pay the whole hinge: no action makes a difference
-    to them. To predictions it does, and an invariance beside this makes latents follow them. What no action moves may
-    be dropped. It costs ``others`` further rollouts of the predictor.
+    to them. To predictions it does, and an invariance beside this makes latents follow them. It has to weigh more: with
+    weights v here and i there, predictions that move while latents stay cost least at a deviation of v/(2i). What no
+    action moves may be dropped. It costs ``others`` further rollouts of the predictor.
 
     Args:
         others: number of other sequences whose actions are tried.

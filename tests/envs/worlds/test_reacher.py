@@ -24,8 +24,7 @@ def moving() -> tuple[np.ndarray, np.ndarray]:
     return generator.uniform(-np.pi, np.pi, (200, 2)), generator.normal(0, 6, (200, 2))
 
 
-def test_reacher__moves_as_the_control_suite_s(keys):
-    suite = pytest.importorskip("dm_control.suite", reason="the control extra is not installed")
+def test_reacher__moves_as_the_control_suite_s(suite, keys):
     env = suite.load("reacher", "easy", task_kwargs={"random": 0})
     world, generator = Reacher(frame_skip=1), np.random.default_rng(0)
     for episode in range(5):
