@@ -17,6 +17,8 @@ SMALL = {
     "record": ["episodes=1"],
     "demo": ["episodes=60", "steps=2", "film_episodes=1"],
     "benchmark": ["seconds=0", "worlds=[4]", "faces=[1]", "episodes=60", "train=[batch_size=8]"],
+    "experiment": ["preset=debug", "methods=[vicreg,supervised]", "panels=[static-uniform]"],
+    "report": ["films=false"],
     "evaluate": ["timesteps=64", "seeds=1", "protocol.evaluations=1", "protocol.episodes=2"],
     "doctor": ["seconds=0"],
     "gallery": ["steps=1", "cell=32"],
