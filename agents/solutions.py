@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from agents.objectives.core import Terms, Views, weighted_sum
+from agents.objectives.core import Terms, weighted_sum
 from agents.world_models.core import Batch, NoDecoder
 from agents.world_models.encoder_predictor import EncoderPredictor
 from agents.world_models.frame_model import imagined
@@ -72,17 +72,13 @@ class Readout(nn.Module):
         Raises:
             NoDecoder: the objective draws.
         """
-        model, first = self.model, self.model.context - 1
-        views = Views(
-            latents=self._mapped(batch["latents"]),
-            predictions=self._mapped(batch["predictions"]),
-            actions=(batch["actions"][:, first:] - model.action_mean) / model.action_std,
-            frames=(batch["frames"][:, first:] - model.frame_mean) / model.frame_std,
-            factors={n.removeprefix("factors."): x[:, first:] for n, x in batch.items() if n.startswith("factors.")},
+        return self.model.judged(
+            batch,
+            self._mapped(batch["latents"]),
+            self._mapped(batch["predictions"]),
             imagine=lambda others: self._mapped(imagined(self.predict, batch["latents"][:, :1], others)),
-            decode=None if model.decoder is None else _no_decoder,
+            decode=None if self.model.decoder is None else _no_decoder,
         )
-        return {name: term for objective in model.objectives.values() for name, term in objective(views).items()}
 
     def _mapped(self, latents: Tensor) -> Tensor:
         return self.map((latents - self.mean) / self.std)

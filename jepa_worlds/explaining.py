@@ -94,11 +94,11 @@ def explain(
             with _seeded(place):
                 found = diagnose(model, windows["test"], card["batch_size"])
             losses["trained"] = _loss({name: x for name, x in found.items() if name not in DIAGNOSTICS}, card)
-            new = lambda: untrained(lambda: build(card["model"], ("agents", *trust)), seed=0).to(place)  # noqa: E731
             for name, knows in {"copy": None, "supervised": truth}.items():
                 if name == "copy" or knows:
+                    new = untrained(lambda: build(card["model"], ("agents", *trust)), seed=0).to(place)
                     try:
-                        losses[name] = _judged(new(), batches, knows, card, steps)
+                        losses[name] = _judged(new, batches, knows, card, steps)
                     except (Unavailable, NoDecoder) as error:
                         unavailable[name] = str(error)
     content = {

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from agents.objectives.core import Terms, Views
+from agents.objectives.core import Terms
 from agents.world_models.core import Batch
 from agents.world_models.frame_model import FrameModel, as_called, imagined
 
@@ -69,13 +69,11 @@ class EncoderPredictor(FrameModel):
         frames, actions = self._normalised(batch["frames"]), batch["actions"][:, first:]
         latents = self._encode(frames)
         predictions = torch.cat([latents[:, :1], self.predict(latents[:, :1], actions)], dim=1)
-        views = Views(
-            latents=latents.float(),
-            predictions=predictions.float(),
-            actions=self._normalised_actions(actions),
-            frames=frames[:, first:],
-            factors=self._factors(batch, first),
+        return self.judged(
+            batch,
+            latents,
+            predictions,
             imagine=as_called(lambda others: imagined(self.predictor, latents[:, :1], others), device),
             decode=None if self.decoder is None else as_called(self._decode, device),
+            frames=frames[:, first:],
         )
-        return self._terms(views)

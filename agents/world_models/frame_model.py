@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from agents.objectives.core import Terms, Views
+from agents.objectives.core import Beliefs, Terms, Views
 from agents.world_models.core import Batch, WorldModel
 
 
@@ -91,11 +91,37 @@ class FrameModel(WorldModel, ABC):
         assert self.decoder is not None
         return self.decoder(latents.flatten(0, 1)).unflatten(0, latents.shape[:2])  # [B·T, C, H, W] -> [B, T, C, H, W]
 
-    def _factors(self, batch: Batch, first: int) -> dict[str, Tensor]:
-        return {name.removeprefix("factors."): x[:, first:] for name, x in batch.items() if name.startswith("factors.")}
+    def judged(
+        self,
+        batch: Batch,
+        latents: Tensor,
+        predictions: Tensor,
+        imagine: Callable[[Tensor], Tensor],
+        decode: Callable[[Tensor], Tensor] | None,
+        frames: Tensor | None = None,
+        beliefs: Beliefs | None = None,
+    ) -> Terms:
+        """The terms of all objectives, in float32: statistics over a batch need more digits than bfloat16 has.
 
-    def _terms(self, views: Views) -> Terms:
-        """The terms of all objectives, in float32: statistics over a batch need more digits than bfloat16 has."""
+        Args:
+            batch: as `loss` takes it. Objectives see its steps K−1 … T−1.
+            latents, predictions, imagine, decode, beliefs: as in `Views`, of these steps.
+            frames: of these steps, normalised; None if they are not at hand.
+
+        Raises:
+            ValueError: two objectives have a term of the same name.
+        """
+        first, prefix = self.context - 1, "factors."
+        views = Views(
+            latents=latents.float(),
+            predictions=predictions.float(),
+            actions=self._normalised_actions(batch["actions"][:, first:]),
+            frames=self._normalised(batch["frames"][:, first:]) if frames is None else frames,
+            factors={name.removeprefix(prefix): x[:, first:] for name, x in batch.items() if name.startswith(prefix)},
+            imagine=imagine,
+            decode=decode,
+            beliefs=beliefs,
+        )
         terms: Terms = {}
         with torch.autocast(views.frames.device.type, enabled=False):
             for objective in self.objectives.values():

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from agents.objectives.core import Beliefs, Terms, Views
+from agents.objectives.core import Beliefs, Terms
 from agents.world_models.core import Batch
 from agents.world_models.frame_model import FrameModel, as_called, imagined
 from agents.world_models.stochastic import Stochastic
@@ -103,17 +103,15 @@ class RSSM(FrameModel):
         prior = self.prior(memory)
         latents = torch.cat([memory, states], dim=-1)
         expected = torch.cat([memory, self.stochastic.mean(prior)], dim=-1)
-        views = Views(
-            latents=latents,
+        return self.judged(
+            batch,
+            latents,
             predictions=torch.cat([latents[:, :1], expected[:, 1:]], dim=1),
-            actions=self._normalised_actions(batch["actions"][:, first:]),
-            frames=frames[:, 2 * first :],
-            factors=self._factors(batch, first),
             imagine=as_called(lambda others: imagined(self._imagined, latents[:, :1], others), device),
             decode=as_called(self._decode, device),
+            frames=frames[:, 2 * first :],
             beliefs=Beliefs(prior.float(), posterior.float(), self.stochastic.divergence),
         )
-        return self._terms(views)
 
     def _filtered(
         self, embedded: Tensor, actions: Tensor | None, noise: Tensor | None = None
