@@ -136,9 +136,10 @@ def losses(study: Study, methods: Sequence[str], conditions: Sequence[Condition]
                 face = colour if number == least else "white"
                 mark: Any = {"markersize": 8, "markerfacecolor": face, "markeredgewidth": 1.6, "zorder": 3}
                 axis.plot(number, row, SOLUTION_MARKERS[solution], color=colour, **mark)
-        if min(numbers) > 0 and max(numbers) / min(numbers) > 20:
+        span = max(numbers) / min(numbers) if min(numbers) > 0 else 0.0
+        if span > 20:
             axis.set_xscale("log")
-            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
+            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if span < 1000 else (1,), numticks=6))
             axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
             axis.xaxis.set_minor_formatter(NullFormatter())
         elif min(numbers) >= 0:
