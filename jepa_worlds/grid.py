@@ -7,12 +7,14 @@ both leave open is said by a subset; the command line has the last word.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from jepa_worlds.app import Plain, guess
+from jepa_worlds.app import Plain
+from jepa_worlds.choices import check_keys, check_levels, check_overrides, chosen, first_given, require_known
 from jepa_worlds.search import Search, trials
+from jepa_worlds.tuned import SHARED, Tuned, check_rows
 
 BUDGET = {"collect": ("episodes", "episode_length"), "train": ("steps", "batch_size", "window"), "probe": ()}
 COUNTS = ("seeds", *BUDGET["collect"], *BUDGET["train"])  # integers of at least 1
@@ -36,7 +38,7 @@ class Method:
     search: Search = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check_overrides(self)
+        check_overrides("train", self.train)
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,10 @@ class Panel:
     axis: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        _check_overrides(self)
+        for key in ("collect", "train", "level"):
+            check_overrides(key, getattr(self, key))
         if self.levels is not None:
-            _check_levels(self.levels)
+            check_levels(self.levels)
 
     @property
     def without_distractor(self) -> list[str]:
@@ -97,7 +100,7 @@ class Cell:
 
     @property
     def _where(self) -> list[str]:
-        return [self.panel or "none"] + ([] if self.level is None else [f"{self.level:g}"])
+        return [self.panel or SHARED] + ([] if self.level is None else [f"{self.level:g}"])
 
     def __str__(self) -> str:
         return " ".join([self.method, *self._where, f"seed {self.seed}"])
@@ -114,6 +117,7 @@ class Grid:
         levels, seeds: of all of them.
         first, last: overrides of each command before those of methods and panels, and after them.
         trials: methods that a search drew, each with the overrides.
+        tuned: overrides of ``train`` of single cells, after those of methods and panels.
     """
 
     name: str
@@ -127,6 +131,7 @@ class Grid:
     first: dict[str, list[str]]
     last: dict[str, list[str]]
     trials: dict[str, list[str]]
+    tuned: Tuned
 
     @property
     def cells(self) -> list[Cell]:
@@ -149,7 +154,8 @@ class Grid:
         """What a cell overrides of ``collect``, ``train`` and ``probe``, but for its `level`, seed and paths."""
         method, panel = self.methods[cell.method], self.panels[cell.panel] if cell.panel else Panel("")
         collected = [*panel.without_distractor, "distractor=none"] if cell.level == 0 else panel.collect
-        own = {"collect": collected, "train": [*method.train, *panel.train], "probe": []}
+        tuned = self.tuned.overrides(cell.method, cell.panel, cell.level)
+        own = {"collect": collected, "train": [*method.train, *panel.train, *tuned], "probe": []}
         return {name: [*self.first[name], *own[name], *self.last[name]] for name in OVERRIDES}
 
     def level(self, cell: Cell) -> dict[str, float]:
@@ -168,16 +174,16 @@ def read_grid(settings: Plain) -> Grid:
     """
     experiment = _checked_experiment(settings["experiment"])
     preset = settings["preset"]
-    _check_keys("preset", preset, ("name", "subset", *CHOICES, *OVERRIDES))
+    check_keys("preset", preset, ("name", "subset", *CHOICES, *OVERRIDES))
     layers = [settings, _subset(settings["subset"], preset.get("subset"), experiment), preset]
     known = {"methods": experiment["methods"], "panels": experiment["panels"]}
-    made = {key: _first(key, [*layers, {**experiment, **dict.fromkeys(known)}]) for key in CHOICES}
+    made = {key: first_given(key, [*layers, {**experiment, **dict.fromkeys(known)}]) for key in CHOICES}
     for key in COUNTS:
         if made[key] is not None and (type(made[key]) is not int or made[key] < 1):
             raise ValueError(f"{key} must be an integer of at least 1, got {made[key]!r}")
-    methods = {n: _made(Method, f"method {n!r}", x) for n, x in _chosen("methods", made, known["methods"])}
-    panels = {n: _made(Panel, f"panel {n!r}", x) for n, x in _chosen("panels", made, known["panels"])}
-    levels = _check_levels(made["levels"] if made["levels"] is not None else [None])
+    methods = {n: _made(Method, f"method {n!r}", x) for n, x in chosen("methods", made["methods"], known["methods"])}
+    panels = {n: _made(Panel, f"panel {n!r}", x) for n, x in chosen("panels", made["panels"], known["panels"])}
+    levels = check_levels(made["levels"] if made["levels"] is not None else [None])
     panels = {
         name: replace(panel, levels=panel.levels or levels, score=panel.score or experiment["score"])
         for name, panel in panels.items()
@@ -205,6 +211,11 @@ def read_grid(settings: Plain) -> Grid:
         },
         last=_last(settings),
         trials=drawn,
+        tuned=Tuned(
+            check_rows(experiment.get("tuned") or {}, known["methods"], known["panels"]),
+            made["steps"] * made["batch_size"] if made["steps"] and made["batch_size"] else None,
+            frozenset(key for key in ("steps", "batch_size") if settings[key] is not None),
+        ),
     )
 
 
@@ -227,7 +238,7 @@ def _checked_experiment(experiment: Any) -> Plain:
     """
     if not isinstance(experiment, dict):
         raise ValueError(f"experiment must be chosen, as in experiment=slow_features; got {experiment!r}")
-    _check_keys("experiment", experiment, ("name", "title", "score", "subsets", *CHOICES, *OVERRIDES))
+    check_keys("experiment", experiment, ("name", "title", "score", "subsets", "tuned", *CHOICES, *OVERRIDES))
     for key in ("name", "title", "score", "methods", "panels"):
         if not experiment.get(key):
             raise ValueError(f"an experiment needs {key}; this one has {sorted(experiment)}")
@@ -256,28 +267,9 @@ def _subset(name: str | None, otherwise: str | None, experiment: Plain) -> Plain
         name = otherwise if otherwise in known else None
     if name is None:
         return {}
-    _require_known("subset", [name], known)
-    _check_keys(f"subset {name!r}", known[name], CHOICES)
+    require_known("subset", [name], known)
+    check_keys(f"subset {name!r}", known[name], CHOICES)
     return known[name]
-
-
-def _first(key: str, layers: Sequence[Plain]) -> Any:
-    """The first value that is given."""
-    return next((layer[key] for layer in layers if layer.get(key) is not None), None)
-
-
-def _chosen(kind: str, made: Plain, known: Plain) -> list[tuple[str, Any]]:
-    """The methods or panels to run, in the experiment's order.
-
-    Raises:
-        ValueError: one is not known, or chosen twice; or none is chosen.
-    """
-    names = list(known) if made[kind] is None else made[kind]
-    if not isinstance(names, list) or not names:
-        raise ValueError(f"{kind} must be a list of names, as in {kind}=[{','.join(list(known)[:2])}], got {names!r}")
-    _require_known(kind.removesuffix("s"), names, known)
-    _refuse_twice(kind, names)
-    return [(name, known[name]) for name in known if name in names]
 
 
 def _made(kind: type, what: str, given: Any) -> Any:
@@ -288,44 +280,8 @@ def _made(kind: type, what: str, given: Any) -> Any:
     """
     if not isinstance(given, dict) or "title" not in given:
         raise ValueError(f"{what} must be described by a title and overrides, as in {{title: …}}, got {given!r}")
-    _check_keys(what, given, [one.name for one in fields(kind)])
+    check_keys(what, given, [one.name for one in fields(kind)])
     try:
         return kind(**given)
     except ValueError as error:
         raise ValueError(f"{what}: {error}") from error
-
-
-def _check_overrides(of: Method | Panel) -> None:
-    for key in ("collect", "train", "level"):
-        value = getattr(of, key, [])
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise ValueError(f"{key} must be a list of overrides, as in [distractor=uniform], got {value!r}")
-
-
-def _check_levels(levels: Any) -> list[float | None]:
-    if not isinstance(levels, list) or not levels:
-        raise ValueError(f"levels must be a list of numbers, as in [0, 1], got {levels!r}")
-    for level in levels:
-        if level is not None and (type(level) not in (int, float) or not 0 <= level < float("inf")):
-            raise ValueError(f"a level must be a number of at least 0, or null for none, got {level!r}")
-    _refuse_twice("levels", levels)
-    return levels
-
-
-def _check_keys(what: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
-    if not isinstance(given, dict):
-        raise ValueError(f"{what} must map {', '.join(known)} to values, got {given!r}")
-    for key in given:
-        if key not in known:
-            raise ValueError(f"{what} has no place for {key!r}{guess(str(key), known)} It takes {', '.join(known)}")
-
-
-def _require_known(kind: str, names: Sequence[Any], known: Mapping[str, Any]) -> None:
-    for name in names:
-        if name not in known:
-            raise ValueError(f"unknown {kind} {name!r}{guess(str(name), list(known))} Known: {', '.join(known)}")
-
-
-def _refuse_twice(what: str, items: Sequence[Any]) -> None:
-    if twice := sorted({str(item) for item in items if items.count(item) > 1}):
-        raise ValueError(f"{what} has {', '.join(twice)} more than once")

@@ -212,7 +212,7 @@ def test_jobs__refuse_what_does_not_fit_together(tmp_path: Path, overrides: list
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("experiment", ["slow_features", "remedies"])
+@pytest.mark.parametrize("experiment", ["slow_features", "remedies", "paper/slow_features"])
 def test_shipped_experiments__fit_together_under_every_preset(tmp_path: Path, experiment: str) -> None:
     presets = [file.stem for file in (CONFIGS / "preset").glob("*.yaml")]
     assert set(presets) >= {"debug", "quick", "paper"}
