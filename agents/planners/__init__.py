@@ -1,0 +1,1 @@
+"""Planners: searches for the actions that cost least."""
