@@ -53,11 +53,10 @@ class GradientProbe(Probe):
                     optimizer.zero_grad()
                     (network(x[chosen]) - y[chosen]).square().sum(dim=-1).mean().backward()
                     optimizer.step()
-        self.network = network.eval()
+        self.network = network.eval().requires_grad_(False)
 
     def predict(self, features: Tensor) -> Tensor:
-        with torch.no_grad():
-            return self.network((features - self.feature_mean) / self.feature_std) * self.target_std + self.target_mean
+        return self.network((features - self.feature_mean) / self.feature_std) * self.target_std + self.target_mean
 
     def _network(self, inputs: int, outputs: int) -> nn.Sequential:
         layers: list[nn.Module] = []

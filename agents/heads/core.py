@@ -1,0 +1,152 @@
+"""What heads are fitted on, and what all of them share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from agents.objectives.core import Terms
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """Episodes in a row, of M frames together.
+
+    Attributes:
+        latents: [M, D], of every frame.
+        actions: [M, A]; ``actions[i]`` leads from ``latents[i]`` to ``latents[i + 1]``, and means nothing at the last
+            frame of an episode.
+        last: [M], the number of the last frame of the episode that a frame is from.
+        rewards: [M], of ``actions[i]``; None if there are none.
+
+    Raises:
+        ValueError: shapes that do not fit, an episode that ends before it begins, or no step at all.
+    """
+
+    latents: Tensor
+    actions: Tensor
+    last: Tensor
+    rewards: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        count = len(self.latents)
+        shapes = {n: tuple(x.shape) for n in self.__dataclass_fields__ if (x := getattr(self, n)) is not None}
+        flat = {len(shapes[name]) for name in ("last", "rewards") if name in shapes} == {1}
+        fits = all(shape[:1] == (count,) for shape in shapes.values())
+        if not (fits and flat and self.latents.ndim == self.actions.ndim == 2):
+            raise ValueError(f"latents must be [M, D], actions [M, A], last and rewards [M], got {shapes}")
+        number = torch.arange(count, device=self.last.device)
+        if not ((self.last >= number) & (self.last < count)).all():
+            raise ValueError("last must be the number of a frame that does not come before")
+        if not (self.last > number).any():
+            raise ValueError(f"episodes of {count} frames without a step: there is nothing to fit")
+
+    def steps(self) -> Tensor:
+        """The numbers of all frames that another follows."""
+        return torch.nonzero(self.last > torch.arange(len(self.last), device=self.last.device))[:, 0]
+
+    def later(
+        self, frames: Tensor, generator: torch.Generator, discount: float | None = None, horizon: int | None = None
+    ) -> Tensor:
+        """Frames that come later in the same episodes: [B] -> [B].
+
+        Args:
+            frames: numbers of frames that another follows.
+            generator: of what is drawn.
+            discount: γ of a geometric distribution of the steps in between, P(k) ∝ γᵏ; None for a uniform one.
+            horizon: the most steps in between; None for any number.
+        """
+        room = self.last[frames] - frames  # at least 1
+        if horizon is not None:
+            room = room.clamp_max(horizon)
+        uniform = torch.rand(len(frames), generator=generator, device=frames.device)
+        if discount is None:
+            return frames + 1 + (uniform * room).long().clamp_max(room - 1)
+        reach = 1 - discount ** room.double()  # the inverse of the distribution function, cut off at the room there is
+        steps = torch.log1p(-uniform.double() * reach) / torch.log(torch.tensor(discount, dtype=torch.double))
+        return frames + 1 + steps.long().clamp_max(room - 1)
+
+    def anywhere(self, count: int, generator: torch.Generator) -> Tensor:
+        """Any frames: [count]."""
+        return torch.randint(len(self.latents), (count,), generator=generator, device=self.last.device)
+
+
+class Head(nn.Module, ABC):
+    """A network on frozen latents, which it standardises.
+
+    Attributes:
+        latent_dim: size D of a latent.
+        rewarded: whether it is fitted on rewards.
+    """
+
+    mean: Tensor
+    std: Tensor
+    rewarded: bool = False
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        if latent_dim < 1:
+            raise ValueError(f"latent_dim must be an integer of at least 1, got {latent_dim!r}")
+        self.latent_dim = latent_dim
+        self.register_buffer("mean", torch.zeros(latent_dim))
+        self.register_buffer("std", torch.ones(latent_dim))
+
+    @abstractmethod
+    def loss(self, data: Trajectories, frames: Tensor, generator: torch.Generator) -> Terms:
+        """What is to be minimised for steps from some frames, as a sum of terms: their numbers [B], see `steps`."""
+
+    def prepare(self, data: Trajectories) -> None:
+        """Take up the moments of the data, once, before it is fitted."""
+        self.mean.copy_(data.latents.mean(dim=0))
+        self.std.copy_(data.latents.std(dim=0).clamp_min(1e-3 * float(data.latents.std(dim=0).max()) + 1e-8))
+
+    def after_step(self) -> None:
+        """What happens after each step of gradient descent: nothing, unless there are target networks."""
+        return
+
+    def standardised(self, latents: Tensor) -> Tensor:
+        """[..., D] -> [..., D]."""
+        return (latents.float() - self.mean) / self.std
+
+
+def mlp(inputs: int, hidden_dims: Sequence[int], outputs: int) -> nn.Sequential:
+    """Linear, LayerNorm and GELU for every hidden layer, and a linear one: [..., inputs] -> [..., outputs].
+
+    Raises:
+        ValueError: a width that is not positive.
+    """
+    if any(isinstance(width, bool) or not isinstance(width, int) or width < 1 for width in hidden_dims):
+        raise ValueError(f"hidden_dims must be widths of at least 1, got {list(hidden_dims)!r}")
+    layers: list[nn.Module] = []
+    for width in hidden_dims:
+        layers += [nn.Linear(inputs, width), nn.LayerNorm(width), nn.GELU()]
+        inputs = width
+    return nn.Sequential(*layers, nn.Linear(inputs, outputs))
+
+
+def expectile_loss(advantage: Tensor, error: Tensor, expectile: float) -> Tensor:
+    """mean |τ − 1(advantage < 0)|·error² (Kostrikov et al., 2022): [...], [...] -> []."""
+    weight = torch.where(advantage < 0, 1 - expectile, expectile)
+    return (weight * error.square()).mean()
+
+
+def followed(target: nn.Module, network: nn.Module, tau: float) -> None:
+    """target ← target + τ·(network − target), in place."""
+    with torch.no_grad():
+        for slow, fast in zip(target.parameters(), network.parameters(), strict=True):
+            slow.lerp_(fast, tau)
+
+
+def require_shares(**shares: float) -> None:
+    """Refuse what is no share.
+
+    Raises:
+        ValueError: one below 0 or above 1.
+    """
+    for name, share in shares.items():
+        if not 0 <= share <= 1:
+            raise ValueError(f"{name} must be between 0 and 1, got {share!r}")
