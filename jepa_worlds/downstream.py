@@ -17,7 +17,6 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize, sync_envs_normalization
 
-from agents.policies.pixels import Pixels
 from agents.policies.vec_env import ObservedVecEnv
 from envs import random
 from jepa_worlds.algorithms import make_algorithm
@@ -250,21 +249,6 @@ class Evaluation(BaseCallback):
             write_json(new / CURVE, self.curve)
         self._saved = time.perf_counter()
         self._saving = self._saved - started
-
-
-def random_returns(training: Training) -> list[float]:
-    """The returns of random actions on the episodes that policies are evaluated on."""
-    worlds = ObservedVecEnv(make_worlds(training.task, training.episodes, held_out=True), Pixels())
-    worlds.seed(STARTS)
-    worlds.action_space.seed(training.seed)
-    worlds.reset()
-    returns, going = np.zeros(training.episodes), np.ones(training.episodes, bool)
-    while going.any():
-        _, rewards, dones, _ = worlds.step(np.stack([worlds.action_space.sample() for _ in going]))
-        returns += np.where(going, rewards, 0)
-        going &= ~dones
-    worlds.close()
-    return [float(x) for x in returns]
 
 
 def require_same(training: Training) -> None:

@@ -27,13 +27,14 @@ from jepa_worlds.comparing import (
     write_untrained,
 )
 from jepa_worlds.dataset import read_manifest
-from jepa_worlds.downstream import BEST, CURVE, Training, random_returns, train_policy, trained
+from jepa_worlds.downstream import BEST, CURVE, Training, train_policy, trained
 from jepa_worlds.files import read_json
+from jepa_worlds.floors import idle_returns, random_returns
 from jepa_worlds.jobs import cores, run_jobs
 from jepa_worlds.learning_curves import learning_curves
 from jepa_worlds.policies import Task, read_policy_card
 from jepa_worlds.probe import protocol_id
-from jepa_worlds.returns import RANDOM, Curve, summary, table
+from jepa_worlds.returns import FLOORS, Curve, summary, table
 from jepa_worlds.runs import RESULTS, read_config, results, write_config, write_results
 
 
@@ -82,7 +83,7 @@ def _check(settings: Plain) -> None:
         raise ValueError(f"protocol.levels must be a list of shares above 0 and at most 1, got {levels!r}")
     if unknown := sorted(set(map(str, settings["compare"])) - set(OTHERS)):
         raise ValueError(f"compare takes {list(OTHERS)}, got {unknown}")
-    names, taken = [run_name(run) for run in (settings["run"], *settings["runs"])], {*OTHERS, RANDOM}
+    names, taken = [run_name(run) for run in (settings["run"], *settings["runs"])], {*OTHERS, *FLOORS}
     if len(set(names)) < len(names) or set(names) & taken:
         raise ValueError(
             f"runs are told apart by the names of their folders, which must differ and be none of {sorted(taken)}; got "
@@ -141,13 +142,14 @@ def _compared(rows: Rows, settings: Plain, task: Task, started: float) -> Plain:
     first = next(iter(rows))
     curves = {name: [_curve(training) for training in row] for name, row in rows.items()}
     chance = [random_returns(training) for training in tqdm(rows[first], desc="random actions", unit="seed")]
-    found = summary(curves, chance, levels=settings["protocol"]["levels"], seconds_of=first)
+    nothing = idle_returns(rows[first][0])
+    found = summary(curves, chance, settings["protocol"]["levels"], seconds_of=first, nothing=nothing)
     data = _data(settings)
     policies = {"task": task, "policy": settings["policy"], "timesteps": settings["timesteps"]}
     shared = results(
         "evaluate",
         metrics=found,
-        floors={name: found[name] for name in (RANDOM, "untrained") if name in found},
+        floors={name: found[name] for name in (*FLOORS, "untrained") if name in found},
         seeds=[training.seed for training in rows[first]],
         protocol=protocol_id(settings["protocol"] | policies),
         dataset=data[first],

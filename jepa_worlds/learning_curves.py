@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.ticker import EngFormatter
 
 from jepa_worlds.figures import MUTED, new_figure, save_figure
-from jepa_worlds.returns import RANDOM, Along, Curve, aligned, interval, iqm
+from jepa_worlds.returns import FLOORS, Along, Curve, aligned, interval, iqm
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,8 +25,8 @@ def learning_curves(
 ) -> None:
     """Return over environment steps and over seconds of training: a line a row, as far as all its seeds trained.
 
-    Lines are interquartile means over seeds, bands their 95 % bootstrap intervals. Random actions are dotted, and the
-    highest level of the way from there to the best row is dashed. The legend has the highest first.
+    Lines are interquartile means over seeds, bands their 95 % bootstrap intervals. Floors are dotted, and the
+    highest level of the way from random actions to the best row is dashed. The legend has the highest first.
 
     Args:
         rows: the curves of all seeds, by what the policy sees.
@@ -63,10 +63,14 @@ def _row(axis: Axes, curves: Sequence[Curve], along: Along, look: Mapping[str, A
 
 
 def _levels(axis: Axes, found: Mapping[str, Mapping[str, Any]]) -> list[tuple[float, str, Line2D]]:
-    """Lines of random actions and of the highest level of the way to the best row: their heights, names and lines."""
-    height = found[RANDOM]["final_return"]
-    levels = [(height, "random actions", axis.axhline(height, linestyle=":", color=MUTED, linewidth=1.2))]
-    entries = next(row["steps_to"] for name, row in found.items() if name != RANDOM)
+    """Lines of the floors and of the highest level of the way to the best row: their heights, names and lines."""
+    levels = []
+    for name, style in zip(FLOORS, (":", (0, (1, 4))), strict=True):
+        if name in found:
+            height = found[name]["final_return"]
+            line = axis.axhline(height, linestyle=style, color=MUTED, linewidth=1.2)
+            levels.append((height, FLOORS[name], line))
+    entries = next(row["steps_to"] for name, row in found.items() if name not in FLOORS)
     if entries and (top := max(entries, key=lambda entry: entry["level"]))["return"] is not None:
         name = f"{100 * top['level']:.0f} % of the way to {top['best']}"
         levels.append((top["return"], name, axis.axhline(top["return"], linestyle="--", color=MUTED, linewidth=1.2)))

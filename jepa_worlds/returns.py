@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Along = Literal["steps", "seconds"]
-RANDOM = "random"  # the name of random actions among rows
+RANDOM, NOTHING = "random", "nothing"  # the names of random actions and of no action among rows
+FLOORS = {RANDOM: "random actions", NOTHING: "no action"}
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,7 @@ def summary(
     levels: Sequence[float] = (0.5, 0.9),
     best: str = "state",
     seconds_of: str | None = None,
+    nothing: Sequence[float] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """What there is to say of learning curves, ready for JSON, None where there is no number.
 
@@ -167,15 +169,16 @@ def summary(
         best: the row whose final return has the normalised score 1, as that of random actions has 0. There are none
             without such a row, or if it is no better than random actions.
         seconds_of: the row after whose training time, that of its fastest seed, rows are compared; None: the first.
+        nothing: [N] returns of N episodes without any action, where actions can be none.
 
     Returns:
         For every row: ``final_return`` after ``steps``, which is as far as all rows trained; ``normalised``; ``area``,
         the mean return until then; ``steps_to``, each level's return and the ``steps`` to it, None if not within
         ``trained_steps``; ``at_seconds``, with ``ended``, whether a seed's training was over; ``steps_per_second`` of
-        training. For random actions, as row ``random``, the first two.
+        training. For random actions, as row ``random``, and for no action, as row ``nothing``, the first two.
 
     Raises:
-        ValueError: no rows, a row without curves or named ``random``, ``seconds_of`` which is no row, no finite returns
+        ValueError: no rows, a row without curves or named as a floor, ``seconds_of`` which is no row, no finite returns
             of random actions, levels beyond 0 to 1.
     """
     _check(rows, random, levels, seconds_of)
@@ -190,6 +193,8 @@ def summary(
     ]
     found = {name: _row(curves, steps, seconds, goals) for name, curves in rows.items()}
     found[RANDOM] = {"seeds": len(chance), **_score("final_return", chance)}
+    if nothing is not None:
+        found[NOTHING] = {"seeds": 1, **_score("final_return", np.array([np.mean(nothing)]))}
     for row in found.values():
         final, ends = row["final_return"], row["final_return_ci95"]
         row["normalised"] = None if scale is None else (final - floor) / scale
@@ -228,9 +233,9 @@ def _check(
     levels: Sequence[float],
     seconds_of: str | None,
 ) -> None:
-    if not rows or RANDOM in rows or not all(rows.values()):
+    if not rows or FLOORS.keys() & rows.keys() or not all(rows.values()):
         counts = {name: len(curves) for name, curves in rows.items()}
-        raise ValueError(f"rows must have names other than {RANDOM!r} and at least 1 curve each, got {counts!r}")
+        raise ValueError(f"rows must have names other than {sorted(FLOORS)} and at least 1 curve each, got {counts!r}")
     if seconds_of is not None and seconds_of not in rows:
         raise ValueError(f"seconds_of must be one of the rows {list(rows)!r}, got {seconds_of!r}")
     episodes = {len(returns) for returns in random}
@@ -245,8 +250,8 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
     ``> 20 k`` steps: not within so many. A dagger: the training of a seed had ended before.
     """
-    rows = {name: row for name, row in found.items() if name != RANDOM}
-    first, random = next(iter(rows.values())), found[RANDOM]
+    rows = {name: row for name, row in found.items() if name not in FLOORS}
+    first = next(iter(rows.values()))
     finals = [row["final_return"] for row in found.values()]
     size = max(finals) - min(finals) or max(map(abs, finals)) or 1
     digits = int(np.clip(2 - np.floor(np.log10(size)), 0, 6))
@@ -275,11 +280,12 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
         then = value(then["return"], then["return_ci95"]) + "†" * then["ended"]
         mean = value(row["area"], row["area_ci95"])
         lines.append([name.replace("|", "\\|"), *score, mean, *reached, then, _count(row["steps_per_second"])])
-    chance = value(random["final_return"], random["final_return_ci95"])
-    lines.append(["random actions", chance, normalised(random), *["–"] * (len(heads) - 3)])
+    for name, row in ((name, found[name]) for name in FLOORS if name in found):
+        score = value(row["final_return"], row["final_return_ci95"]), normalised(row)
+        lines.append([FLOORS[name], *score, *["–"] * (len(heads) - 3)])
     ended = any(row["at_seconds"]["ended"] for row in rows.values())
     notes = ["† some seeds had ended training by then, and stay as they were."] if ended else []
-    if random["normalised"] is None:
+    if first["normalised"] is None:
         notes.append("–: the true state is no better than random actions, or was not trained on.")
     return [f"| {' | '.join(cells)} |" for cells in lines] + [line for note in notes for line in ("", note)]
 

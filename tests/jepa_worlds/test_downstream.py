@@ -17,11 +17,10 @@ import stable_baselines3
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
-from agents.policies.true_state import TrueState
 from agents.policies.vec_env import ObservedVecEnv
 from jepa_worlds import downstream
 from jepa_worlds.app import Plain, composed, plain
-from jepa_worlds.downstream import STARTS, Evaluation, Training, random_returns, train_policy, trained
+from jepa_worlds.downstream import STARTS, Evaluation, Training, train_policy, trained
 from jepa_worlds.policies import make_observer, make_worlds, read_policy_card, recover, written
 
 SMALL = {
@@ -179,18 +178,6 @@ def test_checkpoint__takes_only_its_share_of_the_time(tmp_path: Path, monkeypatc
     assert trained(plan) == 0  # the first, before training, was the last
     train_policy(plan, silent)
     assert curve(tmp_path)["steps"] == [0, 10, 20, 30, 40]
-
-
-def test_random_returns__are_of_the_episodes_that_policies_are_evaluated_on(tmp_path: Path) -> None:
-    found = random_returns(training(tmp_path))
-    assert found == random_returns(training(tmp_path / "other")) and len(found) == 3
-    assert found != random_returns(replace(training(tmp_path), seed=1))
-    worlds = ObservedVecEnv(make_worlds(training(tmp_path).task, 3, held_out=True), TrueState(["location"]))
-    worlds.seed(STARTS)
-    worlds.action_space.seed(0)
-    worlds.reset()
-    total = sum(worlds.step(np.stack([worlds.action_space.sample() for _ in range(3)]))[1] for _ in range(5))
-    np.testing.assert_allclose(found, total, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from jepa_worlds import evaluate, train
 from jepa_worlds.app import EXPECTED, Plain, command, composed, plain
 from jepa_worlds.comparing import chosen_task, compared_rows
 from jepa_worlds.policies import make_worlds, read_policy_card
+from jepa_worlds.returns import FLOORS
 
 MODEL = ["model.latent_dim=16", "encoder.width=8", "batch_size=8", "precision=fp32", "steps=2"]
 SMALL = [
@@ -69,7 +70,7 @@ def test_evaluate__writes_results_in_the_shape_of_every_command(compared: Path, 
     found = json.loads((compared / "results.json").read_text())
     names = ["tiny", "untrained", "pixels", "finetuned", "state"]
     assert found.keys() == SHAPE | {"rows"} and (found["command"], found["seeds"]) == ("evaluate", [0])
-    assert set(found["metrics"]) == {*names, "random"} and set(found["floors"]) == {"random", "untrained"}
+    assert set(found["metrics"]) == {*names, *FLOORS} and set(found["floors"]) == {*FLOORS, "untrained"}
     assert [row["name"] for row in found["rows"]] == names
     for row in found["rows"]:
         assert row.keys() >= SHAPE | {"name", "config"}

@@ -63,11 +63,12 @@ def test_learning_curves__of_one_seed_have_no_band(drawn):
 
 
 def test_learning_curves__name_everything_from_top_to_bottom(drawn):
-    figure = drawn({"pixels": row(1, 3.0), "state": row(1, 20.0), "latents": row(1, 30.0)}, random=1.0)
+    rows = {"pixels": row(1, 3.0), "state": row(1, 20.0), "latents": row(1, 30.0)}
+    figure = drawn(rows, random=1.0, nothing=[0.0])
     names = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert names == ["latents", "state", "90 % of the way to state", "pixels", "random actions"]
+    assert names == ["latents", "state", "90 % of the way to state", "pixels", "random actions", "no action"]
     shown = figure.legends[0].legend_handles
-    assert [line.get_color() for line in shown] == [COLOURS[2], COLOURS[1], MUTED, COLOURS[0], MUTED]
+    assert [line.get_color() for line in shown] == [COLOURS[2], COLOURS[1], MUTED, COLOURS[0], MUTED, MUTED]
     assert figure.get_suptitle().startswith("PPO\n")
 
 

@@ -156,6 +156,19 @@ def test_summary__tells_every_number_of_every_row():
     assert latents["steps_per_second"] == 50
 
 
+def test_summary__has_no_action_as_a_floor():
+    found = summary(rows(state=[[1, 11, 11]] * 3), [[1.0, 1.0]] * 3, nothing=[5.0, 7.0])
+    assert list(found) == ["state", "random", "nothing"]
+    assert found["nothing"] == {
+        "seeds": 1,
+        "final_return": 6.0,
+        "final_return_ci95": None,
+        "normalised": 0.5,
+        "normalised_ci95": None,
+    }
+    assert cells(table(found))[-1] == ["no action", "6.0", "0.50", "–", "–", "–", "–", "–"]
+
+
 def test_summary__compares_rows_at_equal_steps_and_equal_seconds():
     curves = {
         "latents": [curve(0, 10, 20), curve(0, 10, 20, seconds=2.5)],
@@ -213,7 +226,8 @@ def test_summary__of_few_seeds_is_json_and_a_table(seeds):
     [
         ({"rows": {}}, "rows must have names"),
         ({"rows": {"latents": []}}, "at least 1 curve each, got {'latents': 0}"),
-        ({"rows": {"random": [curve(0, 1)]}}, "names other than 'random'"),
+        ({"rows": {"random": [curve(0, 1)]}}, "names other than ['nothing', 'random']"),
+        ({"rows": {"nothing": [curve(0, 1)]}}, "names other than ['nothing', 'random']"),
         ({"seconds_of": "pixels"}, "seconds_of must be one of the rows ['latents'], got 'pixels'"),
         ({"random": []}, "random must be finite returns"),
         ({"random": [[1.0], []]}, "random must be finite returns"),
