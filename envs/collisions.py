@@ -26,34 +26,41 @@ def slide(
     """
     # In single precision throughout: rounding never moves a number past another one, so that a point beside a box is
     # still beside it when rounded, and one on its side is on it to the last bit.
-    low, high = np.asarray(low, np.float32), np.asarray(high, np.float32)
-    worlds = np.arange(len(location))
-    stopped = np.zeros(location.shape, bool)
-    step = step.astype(np.float64)
+    low, high = (np.broadcast_to(np.asarray(x, np.float32), (len(location), *np.shape(x)[-2:])) for x in (low, high))
+    ends, stopped = (location + step).astype(np.float32), np.zeros(location.shape, bool)
+    moving = np.arange(len(location))  # those that can still meet something
     for _ in range(2):  # both components can be stopped, one after the other
-        time, side, axis = _first_contact(location, step, low, high)
-        moved = (location + np.minimum(time, 1)[:, None] * step).astype(np.float32)
+        time, side, axis = _first_contact(location, step, low[moving], high[moving])
         met = time <= 1
-        moved[worlds[met], axis[met]] = side[met]
-        stopped[worlds[met], axis[met]] = True
-        location, step = moved, np.where(stopped, 0, step * np.maximum(1 - time, 0)[:, None])
-    return location, stopped
+        moving, time, side, axis = moving[met], time[met], side[met], axis[met]
+        location, step = location[met], step[met]
+        location = (location + time[:, None] * step).astype(np.float32)
+        location[np.arange(len(moving)), axis] = side
+        stopped[moving, axis] = True
+        step = np.where(stopped[moving], 0, step * (1 - time)[:, None])
+        ends[moving] = (location + step).astype(np.float32)
+    return ends, stopped
 
 
 def _first_contact(
     location: NDArray[np.float32], step: NDArray[np.float64], low: NDArray[np.float32], high: NDArray[np.float32]
 ) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.int64]]:
     """When each point first meets a box, in parts of its step (inf for never), the side's coordinate and its axis."""
-    p, d = location[:, None].astype(np.float64), step[:, None]  # [n, 1, 2]
-    ahead = d > 0
-    near, far = np.where(ahead, low, high), np.where(ahead, high, low)  # [n, k, 2], the sides in the order they are met
+    passes = [_passage(location[:, i : i + 1], step[:, i : i + 1], low[..., i], high[..., i]) for i in range(2)]
+    (near_x, entry_x, leave_x), (near_y, entry_y, leave_y) = passes  # [n, k] each
+    time = np.maximum(entry_x, entry_y)  # inside in both coordinates, from the later of the two entries
+    time[~((time >= 0) & (time <= 1) & (time < np.minimum(leave_x, leave_y)))] = np.inf
+    first = np.arange(len(location)), time.argmin(axis=1)
+    in_y = entry_y[first] > entry_x[first]
+    return time[first], np.where(in_y, near_y[first], near_x[first]), in_y.astype(np.int64)
+
+
+def _passage(
+    place: NDArray[np.float32], step: NDArray[np.float64], low: NDArray[np.float32], high: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
+    """The side that a coordinate of each point meets first, and when it enters and leaves: [n, 1], [n, k] -> [n, k]."""
+    p, ahead, still = place.astype(np.float64), step > 0, step == 0
+    near, far = np.where(ahead, low, high), np.where(ahead, high, low)
     within = np.where((low < p) & (p < high), -np.inf, np.inf)  # of a coordinate that does not change
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        entry = np.where(d == 0, within, (near - p) / d)
-        leave = np.where(d == 0, np.inf, (far - p) / d).min(axis=-1)  # [n, k]
-    time = entry.max(axis=-1)  # inside in both coordinates, from the later of the two entries
-    time[~((time >= 0) & (time <= 1) & (time < leave))] = np.inf
-    box = time.argmin(axis=1)
-    worlds = np.arange(len(location))
-    axis = entry[worlds, box].argmax(axis=-1)
-    return time[worlds, box], near[worlds, box, axis], axis
+        return near, np.where(still, within, (near - p) / step), np.where(still, np.inf, (far - p) / step)

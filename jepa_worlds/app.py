@@ -164,7 +164,12 @@ def explained(error: BaseException, name: str, given: Sequence[str] | None = Non
         return _unknown_key(unknown[1], name, given)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        return f"unknown option {group}={option}{guess(option, error.options)} Known: {', '.join(error.options)}"
+        known = list(error.options)
+        if not known:  # there is not even such a folder: what is in the one above, and in its folders
+            group, _, folder = group.rpartition("/")
+            option, inside = f"{folder}/{option}", CONFIGS / group
+            known = sorted(str(file.relative_to(inside).with_suffix("")) for file in inside.rglob("*.yaml"))
+        return f"unknown option {group}={option}{guess(option, known)} Known: {', '.join(known)}"
     return str(error).strip() or repr(error)
 
 

@@ -16,17 +16,13 @@ from jepa_worlds.checkpoint import CARD, load, read_card, save
 from jepa_worlds.dataset import Dataset
 from jepa_worlds.downstream import Training, new_algorithm, require_same
 from jepa_worlds.policies import Task, make_observer, make_worlds
+from jepa_worlds.runs import run_name
 from jepa_worlds.training import chosen_device
 
 OTHERS = ("untrained", "pixels", "state", "finetuned")  # rows beside those of runs
 
 Rows = dict[str, list[Training]]
 """The policies to train, one for each seed, by what they see."""
-
-
-def run_name(run: str) -> str:
-    """The name of a run's folder, which is that of its row too."""
-    return Path(str(run)).resolve().name
 
 
 def chosen_task(settings: Plain) -> Task:

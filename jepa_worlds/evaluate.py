@@ -23,7 +23,6 @@ from jepa_worlds.comparing import (
     check_rows,
     chosen_task,
     compared_rows,
-    run_name,
     write_untrained,
 )
 from jepa_worlds.dataset import read_manifest
@@ -35,7 +34,7 @@ from jepa_worlds.learning_curves import learning_curves
 from jepa_worlds.policies import Task, read_policy_card
 from jepa_worlds.probe import protocol_id
 from jepa_worlds.returns import FLOORS, Curve, summary, table
-from jepa_worlds.runs import RESULTS, read_config, results, write_config, write_results
+from jepa_worlds.runs import RESULTS, read_config, results, run_name, write_config, write_results
 
 
 def main(config: DictConfig) -> Plain:

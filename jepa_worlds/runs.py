@@ -116,6 +116,11 @@ class MetricsLog:
         self._board.close()
 
 
+def run_name(run: str | Path) -> str:
+    """The name of a run's folder, by which its row in a comparison is called."""
+    return Path(str(run)).resolve().name
+
+
 def read_metrics(run: Path) -> list[dict[str, Any]]:
     """The rows of ``metrics.jsonl``; a last line that was cut off is left out."""
     rows = []

@@ -99,6 +99,21 @@ class Reacher(DrawnWorld):
             angles, velocities = stop_wrist(*advance(angles, velocities, torque))
         return {**state, "angles": angles, "velocities": velocities}
 
+    def at_goal(self, state: State) -> State:
+        """The arm at rest with its fingertip on the target, or as near as it gets, bent to the side that it is now.
+
+        cos q₂ = (r² − a² − b²)/2ab for links a and b and a target at a distance of r.
+        """
+        target, side = state["target"], np.where(state["angles"][:, 1] < 0, -1.0, 1.0)
+        bend = ((target**2).sum(axis=1) - UPPER**2 - LOWER**2) / (2 * UPPER * LOWER)
+        wrist = side * np.arccos(np.clip(bend, np.cos(LIMIT), 1))
+        within = np.arctan2(
+            LOWER * np.sin(wrist), UPPER + LOWER * np.cos(wrist)
+        )  # from the upper link to the fingertip
+        shoulder = np.arctan2(target[:, 1], target[:, 0]) - within
+        angles = np.stack([shoulder, wrist], axis=1)
+        return {**state, "angles": angles, "velocities": np.zeros_like(state["velocities"])}
+
     def reward(self, state: State, action: NDArray, next_state: State) -> Floats:
         apart = arm(next_state["angles"])[1] - next_state["target"]
         distance = np.sqrt(apart[:, 0] ** 2 + apart[:, 1] ** 2)

@@ -236,3 +236,16 @@ def test_reacher__does_not_depend_on_batch_size_or_place(keys, assert_same):
 def test_reacher__refuses_what_cannot_be(given, message):
     with pytest.raises(ValueError, match=message):
         Reacher(**given)
+
+
+def test_reacher__at_goal_touches_the_target_at_rest(keys):
+    world = Reacher()
+    state = world.initial(keys(500))
+    state["velocities"] = np.random.default_rng(0).normal(0, 3, (500, 2))
+    there = world.at_goal(state)
+    np.testing.assert_allclose(arm(there["angles"])[1], state["target"], atol=1e-9)
+    assert (np.abs(there["angles"][:, 1]) <= LIMIT).all() and not there["velocities"].any()
+    assert ((there["angles"][:, 1] < 0) == (state["angles"][:, 1] < 0)).all()
+    assert there["target"] is state["target"]
+    beyond = world.at_goal({**state, "target": np.tile([0.3, 0.4], (500, 1))})
+    np.testing.assert_allclose(arm(beyond["angles"])[1], np.tile([0.144, 0.192], (500, 1)), atol=1e-9)

@@ -1,0 +1,152 @@
+"""Plan in a world model, and compare that with floors and with a ceiling under one protocol.
+
+python -m jepa_worlds.plan run=runs/vicreg planner=cem protocol=moving_dot/v1
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from tqdm import tqdm
+
+from jepa_worlds.app import CONFIGS, Plain, command, plain, require_types
+from jepa_worlds.bars import bar
+from jepa_worlds.plan_comparing import Comparison
+from jepa_worlds.plan_pictures import pictures
+from jepa_worlds.plan_rows import Row, check_row, play_row, summary
+from jepa_worlds.plan_tables import SOLVED, numbers, table
+from jepa_worlds.protocols import Protocol
+from jepa_worlds.runs import RESULTS, read_config, results, run_name, write_config, write_results
+from jepa_worlds.video import check_writable
+
+GROUP = "plan"
+FILM = "film.mp4"
+
+
+def main(config: DictConfig) -> Plain:
+    """Play the episodes of a protocol; returns what it writes to ``results.json``.
+
+    Raises:
+        FileNotFoundError: there is no such run or dataset.
+        ValueError: bad input.
+    """
+    started = time.perf_counter()
+    settings = _settings(config)
+    _check(settings)
+    protocol = Protocol.of(settings["protocol"])
+    out = _folder(settings)
+    if settings["film"] and settings["shown"]:
+        check_writable(out / FILM, settings["fps"])
+    comparison = Comparison(settings, protocol, out)
+    rows = comparison.rows()
+    for row in rows:
+        check_row(row, out)
+    write_config(out, settings)
+    total = len(rows) * protocol.episodes * len(protocol.seeds)
+    with bar(total=total, unit="episode", desc=f"plan {out}", smoothing=0) as progress:
+        played = {row.name: _played(comparison, row, settings, progress) for row in rows}
+    content = _content(comparison, rows, played, started)
+    write_results(out, content)
+    drawn = pictures(comparison, played, out, settings) if settings["shown"] else []
+    lines = ["", f"{protocol.id}, {len(protocol.seeds)} × {protocol.episodes} episodes of {protocol.budget} steps:", ""]
+    lines += [*table(content, protocol), "", *map(str, (out / RESULTS, *drawn))]
+    sys.stdout.write("\n".join(lines) + "\n")
+    return content
+
+
+def words_with_group(arguments: Sequence[str]) -> list[str]:
+    """Command-line arguments in which ``protocol=two_rooms/v1`` has become ``protocol=plan/two_rooms/v1``."""
+    key, short = "protocol=", f"protocol={GROUP}/"
+    return [f"{short}{x.removeprefix(key)}" if x.startswith(key) and not x.startswith(short) else x for x in arguments]
+
+
+def _played(comparison: Comparison, row: Row, settings: Plain, progress: tqdm) -> Plain:
+    progress.set_postfix_str(row.name)
+    return play_row(row, comparison.protocol, comparison.distractor, comparison.out, settings["num_envs"], progress)
+
+
+def _settings(config: DictConfig) -> Plain:
+    """The configuration, resolved but for heads: each run has a ``spec`` of its own to resolve them with."""
+    heads = OmegaConf.to_container(config.heads)
+    rest = OmegaConf.masked_copy(config, [str(key) for key in config if key != "heads"])
+    return {**plain(rest), "heads": heads}
+
+
+def _check(settings: Plain) -> None:
+    """Refuse what is wrong whatever the run is.
+
+    Raises:
+        ValueError: there is such a thing.
+    """
+    if settings.get("protocol") is None:
+        folder = CONFIGS / "protocol" / GROUP
+        known = sorted(str(file.relative_to(folder).with_suffix("")) for file in folder.rglob("*.yaml"))
+        raise ValueError(f"protocol=… must be given, one of {', '.join(known)}")
+    require_types(settings, runs=list, baselines=list, trust=list, ceiling=bool, film=bool, verify=bool)
+    for name, least in {"num_envs": 1, "shown": 0}.items():
+        if type(settings[name]) is not int or settings[name] < least:
+            raise ValueError(f"{name} must be an integer of at least {least}, got {settings[name]!r}")
+    names = [run_name(run) for run in (settings["run"], *settings["runs"])]
+    if len({*names}) < len(names):
+        raise ValueError(f"runs are told apart by the names of their folders, which must differ; got {names}")
+
+
+def _folder(settings: Plain) -> Path:
+    """Where results go.
+
+    Raises:
+        ValueError: something else is there already.
+    """
+    words = [settings["protocol"]["id"].removeprefix(f"{GROUP}/").replace("/", "-"), *sorted(settings["cost"]["terms"])]
+    words.insert(1, str(settings["planner"]["_target_"]).rpartition(".")[-1])
+    out = Path(str(settings["out"] or Path(str(settings["run"])) / "plan" / "-".join(words)))
+    begun = out.exists() and not (out.is_dir() and not any(out.iterdir()))
+    if begun and not {"run", "planner", "protocol"} <= read_config(out).keys():
+        raise ValueError(f"out={str(out)!r} exists and holds no evaluation of planning: choose another folder")
+    return out
+
+
+def _content(comparison: Comparison, rows: Sequence[Row], played: dict[str, Plain], started: float) -> Plain:
+    """What goes into ``results.json``."""
+    protocol = comparison.protocol
+    found = {name: numbers(content, protocol) for name, content in played.items()}
+    starts = next(iter(played.values()))["episodes"]
+    still = [
+        {**x, "final": x["start"], "arrived": 0 if x["start"] <= protocol.success.within else None} for x in starts
+    ]
+    solved = summary([{**x, "path_length": 0.0, "return": 0.0} for x in still], protocol.success.within)
+    shares = ("episodes", "success_end", "success_ever", "final_distance")
+    floors = {row.name: found[row.name] for row in rows if row.kind == "floor"}
+    floors[SOLVED] = {name: x for name, x in solved.items() if name.removesuffix("_ci95") in shares}
+    shared = results(
+        "plan",
+        metrics={row.name: found[row.name] for row in rows if row.kind != "floor"},
+        floors=floors,
+        seeds=list(protocol.seeds),
+        protocol=comparison.identity,
+        dataset=comparison.datasets[rows[0].name],
+        started=started,
+        notes=comparison.notes,
+    )
+    own = [
+        {
+            **shared,
+            "name": row.name,
+            "kind": row.kind,
+            "config": row.settings,
+            "metrics": found[row.name],
+            "dataset": comparison.datasets.get(row.name),
+            "seconds": round(played[row.name]["effort"]["seconds"], 2),
+        }
+        for row in rows
+    ]
+    return {**shared, "rows": own}
+
+
+if __name__ == "__main__":
+    sys.argv[1:] = words_with_group(sys.argv[1:])
+    command("plan")(main)()

@@ -1,0 +1,149 @@
+"""What planning needs beside a world model, fitted on the dataset that it was trained on: probes and heads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from agents.costs.core import Aims
+from agents.heads.core import Head, Trajectories
+from agents.probes.core import Probe, Samples
+from agents.world_models.core import WorldModel
+from envs.core import Factors
+from jepa_worlds import evaluation
+from jepa_worlds.app import Plain
+from jepa_worlds.build import build
+from jepa_worlds.checkpoint import WEIGHTS, load, read_card
+from jepa_worlds.dataset import Dataset, Split
+from jepa_worlds.evaluation import Features
+from jepa_worlds.files import digest
+from jepa_worlds.heads import fitted_head, sizes, trajectories
+from jepa_worlds.probe import fitting_dataset
+from jepa_worlds.windows import Windows
+
+LIMITS: dict[Split, int] = {"train": 3000, "validation": 500}  # windows on which probes are fitted, at most
+
+
+@dataclass(frozen=True)
+class Readout:
+    """A probe on the device of the latents that it reads: [..., D] -> [..., F]."""
+
+    probe: Probe
+
+    def __call__(self, latents: Tensor) -> Tensor:
+        return self.probe.predict(latents.flatten(0, -2)).unflatten(0, latents.shape[:-1])
+
+
+class Fitted:
+    """A run's frozen model, with what is fitted on its latents as it is asked for.
+
+    Args:
+        run: a training run.
+        folder: where heads are kept.
+        settings: of the command: ``device``, ``data``, ``verify``, ``trust``, ``heads``, ``fit`` and ``readout``.
+        seed: of heads.
+
+    Raises:
+        FileNotFoundError: there is no such run or dataset.
+        ValueError: a dataset that does not fit the model.
+    """
+
+    def __init__(self, run: str, folder: Path, settings: Plain, seed: int, device: torch.device) -> None:
+        self.run, self.folder, self.settings, self.seed = run, folder, settings, seed
+        self.trust = tuple(settings["trust"])
+        self.card = read_card(run)
+        self.model: WorldModel = load(run, device, self.trust)
+        self.dataset: Dataset = fitting_dataset(self.card, settings["data"], settings["verify"])
+        self._found: dict[str, Any] = {}  # what was asked for once
+        self.identity = {"weights": digest(Path(run) / WEIGHTS), "dataset": self.dataset.content_hash}
+
+    def require(self, needs: Iterable[str], goal: Factors) -> None:
+        """Refuse a cost that needs what is not there and cannot be fitted.
+
+        Raises:
+            ValueError: a factor that goals or the dataset do not have, or a head that is not configured.
+        """
+        for need in sorted(needs):
+            kind, _, name = need.partition(".")
+            if kind == "factors" and name not in goal:
+                raise ValueError(f"the cost has an aim for the factor {name!r}, and goals have {sorted(goal)}")
+            if kind == "readouts" and name not in self.dataset.factors:
+                raise ValueError(f"the cost reads the factor {name!r}, the dataset has {self.dataset.factors}")
+            if kind == "heads":
+                self.head_config(name)
+
+    def aims(self, needs: Iterable[str]) -> Aims:
+        """The probes and heads that a cost needs, see `agents.costs.core.Aims`."""
+        split = [need.partition(".") for need in sorted(needs)]
+        return Aims(
+            readouts={name: self.readout(name) for kind, _, name in split if kind == "readouts"},
+            heads={name: self.head(name) for kind, _, name in split if kind == "heads"},
+        )
+
+    def readout(self, factor: str) -> Readout:
+        """A probe of a factor, fitted on what the model imagines from the first frame of each window."""
+        if factor in self._found:
+            return self._found[factor]
+        probe: Probe = build(self.settings["readout"])
+        samples = {
+            split: Samples(x.rollouts.flatten(0, 1), x.factors[factor].flatten(0, 1))
+            for split, x in self._features.items()
+        }
+        probe.fit(samples["train"], samples["validation"])
+        return self._found.setdefault(factor, Readout(probe))
+
+    def head(self, name: str) -> Head:
+        """The head of that name among the settings, fitted or as it was kept.
+
+        Raises:
+            ValueError: there is none of that name.
+        """
+        key = f"head {name}"
+        if key not in self._found:
+            head = fitted_head(
+                name,
+                self.head_config(name),
+                lambda: self._trajectories,
+                self.folder,
+                self.identity,
+                seed=self.seed,
+                trust=self.trust,
+                desc=f"fit {name}",
+                **self.settings["fit"],
+            )
+            self._found[key] = head.to(next(self.model.parameters()).device)
+        return self._found[key]
+
+    def head_config(self, name: str) -> Plain:
+        """The configuration of a head.
+
+        Raises:
+            ValueError: there is none of that name.
+        """
+        heads: Plain = self.settings["heads"]
+        if name not in heads:
+            raise ValueError(
+                f"there is no head {name!r} among heads: {sorted(heads)}; add one of your own with "
+                f"+head@heads.{name}={name}"
+            )
+        config = OmegaConf.create({"head": heads[name], "spec": sizes(self.model, self.card)})
+        return OmegaConf.to_container(config.head, resolve=True)  # type: ignore[return-value]
+
+    @cached_property
+    def _features(self) -> dict[Split, Features]:
+        window = self.card["window"]
+        evaluation.require_room(self.model, window)
+        windows: dict[Split, Windows] = {s: Windows(self.dataset, s, window, stride=window) for s in LIMITS}
+        evaluation.require_two(self.dataset, windows)
+        return {s: evaluation.features(self.model, windows[s], LIMITS[s], f"encode {s}") for s in windows}
+
+    @cached_property
+    def _trajectories(self) -> Trajectories:
+        return trajectories(self.model, self.dataset, desc="encode episodes")
