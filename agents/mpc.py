@@ -12,7 +12,6 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.planners.categorical_cem import CategoricalCEM
 from agents.planners.core import Cost, Plan, Planner, shifted
 from envs import random
 
@@ -94,7 +93,7 @@ class MPC:
                 raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
         if executed > horizon:
             raise ValueError(f"executed={executed} actions are more than a plan of horizon={horizon} has")
-        if space.choices != isinstance(planner, CategoricalCEM):
+        if space.choices != planner.choices:
             advice = "categorical_cem for choices, and any other for numbers"
             raise ValueError(f"{type(planner).__name__} does not search {space.space}: choose planner={advice}")
         self.planner, self.space, self.horizon = planner, space, horizon

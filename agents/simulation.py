@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,11 +11,9 @@ from torch import Tensor
 
 from agents.mpc import SearchSpace
 from agents.planners.core import Cost
-from envs.core import Factors, State, World
+from envs.core import State, World
 
 SEEN = ("distractor.", "stack.")  # parts of a state that change what is seen, and nothing of what happens
-
-Distance = Callable[[Factors], NDArray[np.float64]]  # factors of m worlds -> how far each is from its aim, [m]
 
 
 def inner_world(env: object) -> World | None:
@@ -26,17 +24,22 @@ def inner_world(env: object) -> World | None:
     return found if isinstance(found, World) else None
 
 
-def simulated_cost(
-    world: World, state: State, space: SearchSpace, distance: Callable[[NDArray[np.int64]], Distance] | None
-) -> Cost:
+class Wanted(NamedTuple):
+    """What a factor should be: its name, and its values in B worlds, [B, *shape]."""
+
+    factor: str
+    aim: NDArray
+
+
+def simulated_cost(world: World, state: State, space: SearchSpace, wanted: Wanted | None) -> Cost:
     """The cost of candidates, from what they truly lead to; nothing is drawn, and there are no gradients.
 
     Args:
         world: without distractors, see `inner_world`.
         state: of B worlds, {name: [B, ...]}; that of distractors is left out.
         space: what candidates are.
-        distance: the mean over steps is the cost. It is given the number of the world that each of m rows belongs to,
-            and gives what measures their factors. None: the cost is minus the mean reward of a step.
+        wanted: the cost is how far it is to there, `envs.core.World.distance`, in the mean over steps. None: it is
+            minus the mean reward of a step.
 
     Returns:
         Actions [B, N, H, A] -> costs [B, N].
@@ -47,15 +50,15 @@ def simulated_cost(
         batch, count, horizon = actions.shape[:3]
         rows = np.repeat(np.arange(batch), count)  # [B·N]
         now = {name: array[rows] for name, array in here.items()}
-        measure = None if distance is None else distance(rows)
+        aim = None if wanted is None else wanted.aim[rows]
         taken = space.taken(actions.detach().flatten(0, 1))  # [B·N, H, ...]
         total = np.zeros(batch * count)
         for step in range(horizon):
             after = world.transition(now, taken[:, step])
-            if measure is None:
+            if wanted is None or aim is None:
                 total -= world.reward(now, taken[:, step], after)
             else:
-                total += measure(world.factors(after))
+                total += world.distance(after, wanted.factor, aim)
             now = after
         return torch.from_numpy(total / horizon).to(actions).view(batch, count)
 

@@ -27,6 +27,7 @@ def slide(
     # In single precision throughout: rounding never moves a number past another one, so that a point beside a box is
     # still beside it when rounded, and one on its side is on it to the last bit.
     low, high = (np.broadcast_to(np.asarray(x, np.float32), (len(location), *np.shape(x)[-2:])) for x in (low, high))
+    step = step.astype(np.float64)
     ends, stopped = (location + step).astype(np.float32), np.zeros(location.shape, bool)
     moving = np.arange(len(location))  # those that can still meet something
     for _ in range(2):  # both components can be stopped, one after the other

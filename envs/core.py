@@ -74,6 +74,14 @@ class World(ABC):
         """
         raise ValueError(f"{type(self).__name__} has no goals: choose a world in which something is to get somewhere")
 
+    def distance(self, state: State, factor: str, aim: NDArray) -> NDArray[np.float64]:
+        """How far a factor has to go until it is ``aim`` [n, *shape], in its unit: [n].
+
+        The straight line, unless a world knows what is in the way: then it is the length of the way around, which
+        never grows while the shortest way is followed.
+        """
+        return apart(self.factors(state)[factor], aim)
+
     def reward(self, state: State, action: NDArray, next_state: State) -> NDArray[np.float64]:
         """Reward of a step: [n]. Zero unless a world says otherwise: the data are reward-free."""
         return np.zeros(len(action))
@@ -81,6 +89,12 @@ class World(ABC):
     def terminated(self, state: State) -> NDArray[np.bool_]:
         """Whether the task has ended in this state: [n]. Never, unless a world says otherwise."""
         return np.zeros(len(next(iter(state.values()))), dtype=bool)
+
+
+def apart(one: NDArray, other: NDArray) -> NDArray[np.float64]:
+    """The straight-line distances ‖one − other‖ of factors: [n, ...], [n, ...] -> [n]."""
+    difference = (one.astype(np.float64) - other).reshape(len(one), -1)
+    return np.sqrt((difference**2).sum(axis=1))
 
 
 def merge(mask: NDArray[np.bool_], new: State, old: State) -> State:

@@ -71,6 +71,9 @@ class StackedWorld(World):
         """The states of having arrived, and of having been there all along: the goal's frame ``depth`` times."""
         return {**state, **self.world.at_goal(state), "stack.time": np.zeros_like(state["stack.time"])}
 
+    def distance(self, state: State, factor: str, aim: NDArray) -> NDArray[np.float64]:
+        return self.world.distance(state, factor, aim)
+
     def reward(self, state: State, action: NDArray, next_state: State) -> NDArray[np.float64]:
         return self.world.reward(state, action, next_state)
 

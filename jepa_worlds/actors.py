@@ -19,7 +19,7 @@ from agents.mpc import MPC, SearchSpace
 from agents.planners.core import Plan, Planner
 from agents.policies.core import Goal
 from agents.policies.latents import Latents
-from agents.simulation import Distance, simulated_cost
+from agents.simulation import Wanted, simulated_cost
 from agents.world_models.core import WorldModel
 from envs.core import State, World
 from envs.random import Key
@@ -169,19 +169,18 @@ class Simulating(Actor):
         self.mpc = lambda space: _mpc(planner, space, protocol, seed, decided)
 
     def begin(self, now: Now, goal: Goal, space: gymnasium.Space, key: Key) -> None:
-        self.space, self.goal = SearchSpace.of(space), goal.factors
+        factor = self.protocol.success.factor
+        self.wanted = Wanted(factor, goal.factors[factor]) if self.protocol.score == "success" else None
+        self.space = SearchSpace.of(space)
         self.controller = self.mpc(self.space)
 
     def act(self, now: Now) -> NDArray:
         assert now.state is not None
         state: State = now.state
-        distance = None if self.protocol.score == "return" else self._distance
-        actions = self.controller.act(len(now.frames), lambda: simulated_cost(self.world, state, self.space, distance))
+        actions = self.controller.act(
+            len(now.frames), lambda: simulated_cost(self.world, state, self.space, self.wanted)
+        )
         return self.space.taken(actions)
-
-    def _distance(self, rows: NDArray[np.int64]) -> Distance:
-        goal = {self.protocol.success.factor: self.goal[self.protocol.success.factor][rows]}
-        return lambda factors: self.protocol.distance(factors, goal)
 
 
 def _mpc(planner: Planner, space: SearchSpace, protocol: Protocol, seed: int, decided: Decided) -> MPC:

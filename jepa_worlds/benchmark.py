@@ -1,4 +1,4 @@
-"""Measure how fast environments, collection, sampling and training are on this machine.
+"""Measure how fast environments, collection, sampling, training and planning are on this machine.
 
 python -m jepa_worlds.benchmark envs
 """
@@ -9,7 +9,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,19 @@ import torch
 from omegaconf import DictConfig
 
 from jepa_worlds.app import command, plain
-from jepa_worlds.benchmarking import FACES, PARTS, Row, Settings
+from jepa_worlds.benchmarking import FACES, Row, Settings, collection, environments, sampling, training
+from jepa_worlds.planning_speed import planning
 from jepa_worlds.runs import results, write_results
 from jepa_worlds.training import chosen_device
 
 NAME_WIDTH = 52
+PARTS: dict[str, Callable[[Settings], Iterator[Row]]] = {
+    "envs": environments,
+    "collection": collection,
+    "sampling": sampling,
+    "training": training,
+    "planning": planning,
+}
 
 
 def main(config: DictConfig) -> dict[str, Any]:
@@ -39,7 +47,8 @@ def main(config: DictConfig) -> dict[str, Any]:
     metrics: dict[str, dict[str, dict[str, float]]] = {}
     for part in settings["parts"]:
         columns = _columns(part, settings)
-        sys.stdout.write(f"\n{f'{part}, frames/s':{NAME_WIDTH}}{''.join(f'{column:>10}' for column in columns)}\n")
+        title = f"{part}, {'environments' if part == 'planning' else 'frames'}/s"
+        sys.stdout.write(f"\n{title:{NAME_WIDTH}}{''.join(f'{column:>10}' for column in columns)}\n")
         metrics[part] = {}
         for row in PARTS[part](settings):
             sys.stdout.write(line(row, columns) + "\n")
@@ -70,20 +79,27 @@ def _check(settings: Settings) -> None:
     unknown = [part for part in settings["parts"] if part not in PARTS]
     if unknown:
         raise ValueError(f"parts must be among {list(PARTS)}, got {unknown}")
-    for key in ("worlds", "faces"):
-        counts = settings[key]
+    chosen = settings["planning"]
+    lists = {key: settings[key] for key in ("worlds", "faces")} | {"planning.environments": chosen["environments"]}
+    for key, counts in lists.items():
         if not (isinstance(counts, list) and counts and all(type(n) is int and n >= 1 for n in counts)):
             raise ValueError(f"{key} must be a list of numbers of worlds, each at least 1, got {counts!r}")
+    if type(chosen["horizon"]) is not int or chosen["horizon"] < 1:
+        raise ValueError(f"planning.horizon must be an integer of at least 1, got {chosen['horizon']!r}")
+    if type(chosen["seconds"]) not in (int, float) or not 0 <= chosen["seconds"] < float("inf"):
+        raise ValueError(f"planning.seconds must be a finite number of at least 0, got {chosen['seconds']!r}")
 
 
 def _columns(part: str, settings: Settings) -> list[str]:
+    if part == "planning":
+        return ["ms of 1", *map(str, sorted(settings[part]["environments"])), "gain", "ratio"]
     if part != "envs":
         return ["frames/s"]
     return [*map(str, settings["worlds"]), *(f"{face} {n}" for face in FACES for n in settings["faces"]), "ratio"]
 
 
 def _rounded(number: float) -> float:
-    return round(number) if number >= 10 else round(number, 1)
+    return round(number) if number >= 10 else round(number, 1 if number >= 1 else 2)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import itertools
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -148,11 +148,3 @@ def _steps(trainer: Trainer, windows: Windows, count: int) -> None:
         trainer.train_step(windows.batch(trainer.step, trainer.schedule.batch_size, 0))
     if trainer.device.type == "cuda":
         torch.cuda.synchronize(trainer.device)
-
-
-PARTS: dict[str, Callable[[Settings], Iterator[Row]]] = {
-    "envs": environments,
-    "collection": collection,
-    "sampling": sampling,
-    "training": training,
-}

@@ -12,9 +12,7 @@ from agents.costs.core import Costs
 from agents.costs.int8 import int8
 from agents.heads.policy import GoalPolicy
 from agents.planners.cem import CEM
-from agents.planners.cem_gradient import CEMGradient
 from agents.planners.core import Planner
-from agents.planners.gradient import Gradient
 from agents.world_models.core import WorldModel
 from jepa_worlds.actors import Actor, Behaving, Decided, Following, Planning, Simulating, Still
 from jepa_worlds.app import Plain
@@ -61,7 +59,7 @@ class Comparison:
         self.costs: Costs = Costs(build(settings["cost"]["terms"]), settings["cost"]["weights"])
         if settings["precision"] not in PRECISIONS:
             raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {settings['precision']!r}")
-        if settings["precision"] == "int8" and self._wants_gradients:
+        if settings["precision"] == "int8" and self.planner.gradients:
             raise ValueError("precision=int8 has no gradients, which this planner needs: choose fp32 or bf16")
         device, seed = chosen_device(settings["device"]), protocol.seeds[0]
         self.fitted = {
@@ -77,10 +75,6 @@ class Comparison:
     def rows(self) -> list[Row]:
         """All of them."""
         return [*self._planners(), *self._baselines(), *self._ceiling(), *self._floors()]
-
-    @property
-    def _wants_gradients(self) -> bool:
-        return isinstance(self.planner, (Gradient, CEMGradient))
 
     def _quick(self, model: WorldModel) -> WorldModel:
         return int8(model) if self.settings["precision"] == "int8" else model
@@ -193,7 +187,7 @@ class Comparison:
         if not self.settings["ceiling"] or self._simulated is None:
             return []
         world, planner, config = self._simulated, self.planner, self.settings["planner"]
-        if self._wants_gradients:
+        if self.planner.gradients:
             planner, config = CEM(), {"_target_": "agents.planners.cem.CEM"}
             self.notes.append(f"{CEILING}: by CEM, for it has no gradients.")
         return [

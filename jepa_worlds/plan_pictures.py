@@ -150,7 +150,7 @@ def _paths(scene: Scene, episodes: list[Plain], protocol: Protocol, title: str, 
         if factor == protocol.success.factor:
             axis.add_patch(Circle(tuple(scene.aim[number]), protocol.success.within, fill=False, color=GOAL))
         arrived = episodes[number]["arrived"]
-        said = "never there" if arrived is None else f"there after {arrived} steps"
+        said = "never there" if arrived is None else f"there after {arrived} step{'' if arrived == 1 else 's'}"
         end = f"{episodes[number]['final']:.2g} {protocol.success.unit}".strip()
         axis.set_title(f"{said}, {end} at the end", fontsize=8)
     figure.suptitle(f"{title}\ntaken (green, from ●), planned (red, as probed), goal (★)", fontsize=10)

@@ -112,7 +112,6 @@ def play_row(row: Row, protocol: Protocol, distractor: Plain, out: Path, at_once
                 plans = {"plans": [plan[i] for plan in log.plans]} if i < shown else {}
                 content["episodes"].append({"seed": seed, "number": number, **episode, **plans})
             content["effort"] = _added(content["effort"], seconds, log, len(numbers), protocol.budget)
-            content["episodes"].sort(key=lambda x: (protocol.seeds.index(x["seed"]), x["number"]))
             write_json(row_file(out, row.name), content)
             progress.update(len(numbers))
     return content

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.core import Factors
+from envs.core import Factors, apart
 from jepa_worlds.app import Plain
 from jepa_worlds.probe import protocol_id
 
@@ -154,8 +154,7 @@ class Protocol:
             raise ValueError(
                 f"protocol.success.factor={name!r} is none of the factors of the worlds: {sorted(factors)}"
             )
-        apart = factors[name].astype(np.float64) - goal[name]
-        return np.sqrt((apart.reshape(len(apart), -1) ** 2).sum(axis=1))
+        return apart(factors[name], goal[name])
 
 
 def _positive(**values: Any) -> None:

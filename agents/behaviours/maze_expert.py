@@ -14,7 +14,7 @@ from agents.behaviours.core import Behaviour
 from envs import random
 from envs.core import Factors, State
 from envs.random import Key
-from envs.worlds.point_maze import SCATTER, Grid, read_maze
+from envs.worlds.point_maze import SCATTER, Grid, read_maze, shortest_ways
 
 STIFFNESS, DAMPING = 1.5, 0.5  # of the force, per cell and per cell/s: close to critical for the mass of PointMaze
 ARRIVED = 0.3  # cells
@@ -82,18 +82,6 @@ class MazeExpert(Behaviour):
 
     @cached_property
     def _ways(self) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-        """The cells, and the next cell on the shortest way to each cell from each: [rows, columns, rows, columns, 2].
-
-        −1 where no way leads.
-        """
+        """The cells, and the next cell on the shortest way to each cell from each, as `shortest_ways` has it."""
         cells = read_maze(self.maze)
-        ways = np.full((*cells.shape, *cells.shape, 2), -1)
-        for target in map(tuple, np.argwhere(~cells)):
-            ways[target][target] = target
-            queue = [target]
-            for row, column in queue:  # breadth first
-                for beside in ((row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)):
-                    if not cells[beside] and ways[target][beside][0] < 0:
-                        ways[target][beside] = row, column
-                        queue.append(beside)
-        return cells, ways
+        return cells, shortest_ways(cells).first

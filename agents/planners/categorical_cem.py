@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +30,8 @@ class CategoricalCEM(Planner):
             it was started from.
         momentum: α, the share of the old p in the new one.
     """
+
+    choices: ClassVar[bool] = True
 
     candidates: int = 300
     elites: int = 30

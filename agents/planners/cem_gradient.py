@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ class CEMGradient(CEM):
         steps: number of steps of Adam.
         lr: of Adam, in units of half the way from bound to bound.
     """
+
+    gradients: ClassVar[bool] = True
 
     iterations: int = 5
     refined: int = 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -37,7 +38,12 @@ class Planner(ABC):
     Attributes:
         at_once: how many candidates, of all environments together, one call of the cost judges at most (though one of
             each at least). It bounds memory and changes no plan.
+        choices: whether it searches choices among n, one-hot, instead of numbers within bounds.
+        gradients: whether it needs a cost that has a gradient.
     """
+
+    choices: ClassVar[bool] = False
+    gradients: ClassVar[bool] = False
 
     at_once: int = field(default=8192, kw_only=True)
 

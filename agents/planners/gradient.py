@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -20,6 +21,8 @@ class Gradient(Planner):
         lr: of Adam, in units of half the way from bound to bound; about how far an action gets in one step.
         std: σ, in the same unit.
     """
+
+    gradients: ClassVar[bool] = True
 
     starts: int = 10
     iterations: int = 30

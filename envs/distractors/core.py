@@ -215,6 +215,9 @@ class DistractedWorld(World):
         """The states of having arrived, among the distractors of now."""
         return {**state, **self.world.at_goal(state)}
 
+    def distance(self, state: State, factor: str, aim: NDArray) -> NDArray[np.float64]:
+        return self.world.distance(state, factor, aim)
+
     def reward(self, state: State, action: NDArray, next_state: State) -> NDArray[np.float64]:
         return self.world.reward(state, action, next_state)
 

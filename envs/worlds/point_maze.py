@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from gymnasium import spaces
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 
 from envs import random
 from envs.collisions import slide
-from envs.core import Factors, State
+from envs.core import Factors, State, apart
 from envs.drawing import Canvas, DrawnWorld
 from envs.goals import GoalWorld, Reward
 from envs.random import Key
@@ -123,6 +125,21 @@ class PointMaze(GoalWorld, DrawnWorld):
             velocity = np.where(stopped, 0, velocity)
         return {**state, "location": location, "velocity": velocity}
 
+    def distance(self, state: State, factor: str, aim: NDArray) -> NDArray[np.float64]:
+        """The length of the way along the centres of cells: straight within two cells, or where no way leads."""
+        straight = super().distance(state, factor, aim)
+        if factor != "location":
+            return straight
+        cells = (*self.grid.cell(aim).T, *self.grid.cell(state["location"]).T)
+        steps = self._ways.steps[cells]
+        first, last = (self.grid.px(x[cells]) for x in (self._ways.first, self._ways.last))
+        around = apart(state["location"], first) + (steps - 2) * self.grid.scale + apart(last, aim)
+        return np.where(steps < 2, straight, around)
+
+    @cached_property
+    def _ways(self) -> Ways:
+        return shortest_ways(self.cells)
+
     def draw(self, canvas: Canvas, state: State) -> None:
         if self.show_goal:
             canvas.disc(state["goal"], RADIUS * self.grid.scale, GOAL)
@@ -176,6 +193,38 @@ class Grid:
         """The cells (row, column) of places (x, y) in px, the nearest for places outside: [n, 2] -> [n, 2]."""
         found = np.floor((location - self.corner) / self.scale).astype(np.int64)[:, ::-1]
         return np.clip(found, 0, self.shape - 1)
+
+
+class Ways(NamedTuple):
+    """The shortest ways through a maze from every cell to every other one, by the cells where they end and begin.
+
+    Attributes:
+        first: the next cell (row, column) on the way, [rows, columns, rows, columns, 2]; −1 where no way leads.
+        last: the last cell before the end, likewise; the end itself where the way has no other.
+        steps: how many there are from cell to cell, [rows, columns, rows, columns]; −1 likewise.
+    """
+
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+    steps: NDArray[np.int64]
+
+
+def shortest_ways(cells: NDArray[np.bool_]) -> Ways:
+    """All of them, among the cells of a maze that `read_maze` takes: [rows, columns]."""
+    around = (*cells.shape, *cells.shape)
+    ways = Ways(np.full((*around, 2), -1), np.full((*around, 2), -1), np.full(around, -1))
+    for end in map(tuple, np.argwhere(~cells)):
+        first, last, steps = (x[end] for x in ways)
+        first[end], last[end], steps[end] = end, end, 0
+        queue = [end]
+        for cell in queue:  # breadth first
+            row, column = cell
+            for beside in ((row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)):
+                if not cells[beside] and steps[beside] < 0:
+                    first[beside], steps[beside] = cell, steps[cell] + 1
+                    last[beside] = beside if cell == end else last[cell]
+                    queue.append(beside)
+    return ways
 
 
 def read_maze(maze: str | Sequence[str]) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from envs import random
 from envs.collisions import slide
-from envs.core import Factors, State
+from envs.core import Factors, State, apart
 from envs.drawing import Canvas, DrawnWorld
 from envs.goals import GoalWorld, Reward
 from envs.random import Key
@@ -120,6 +120,13 @@ class TwoRooms(GoalWorld, DrawnWorld):
         location, _ = slide(state["location"], step, *self._walls(state, self.radius))
         return {**state, "location": np.clip(location, *self.free)}
 
+    def distance(self, state: State, factor: str, aim: NDArray) -> NDArray[np.float64]:
+        """The length of the shortest way, which leads to another room through the door."""
+        if factor != "location":
+            return super().distance(state, factor, aim)
+        low, high = self._walls(state, self.radius)  # the door is below the upper part and above the lower one
+        return _way(state["location"], aim, low[:, 0, :1], high[:, 0, :1], high[:, 0, 1:], low[:, 1, 1:])
+
     def draw(self, canvas: Canvas, state: State) -> None:
         low, high = np.clip(self._walls(state, 0.0), -1, self.frame_shape[0])
         for part in range(2):  # above and below the door
@@ -149,6 +156,32 @@ class TwoRooms(GoalWorld, DrawnWorld):
         low = [[wall - half, -end], [wall - half, door + gap]]
         high = [[wall + half, door - gap], [wall + half, end]]
         return np.moveaxis(np.array(low), -1, 0), np.moveaxis(np.array(high), -1, 0)
+
+
+def _way(
+    one: NDArray, other: NDArray, near: NDArray, far: NDArray, top: NDArray, bottom: NDArray
+) -> NDArray[np.float64]:
+    """The shortest way from one place to another through a door, a passage from ``near`` to ``far`` in x: [n].
+
+    It crosses both ends of the passage between top and bottom, at y₁ and y₂, and its length is convex in these. So it
+    is the straight line, or one of them is top or bottom: then the other is where the straight line from there crosses,
+    or as near to that as the door lets it.
+    """
+    swap = one[:, :1] > other[:, :1]
+    left, right = np.where(swap, other, one).astype(np.float64), np.where(swap, one, other).astype(np.float64)
+    x1, x2 = (np.clip(x, left[:, :1], right[:, :1]) for x in (near, far))  # who is in the passage is past that end
+
+    def crossing(p: NDArray, q: NDArray, x: NDArray) -> NDArray:
+        share = (x - p[:, :1]) / np.maximum(q[:, :1] - p[:, :1], np.finfo(float).tiny)
+        return np.concatenate([x, np.clip(p[:, 1:] + share * (q[:, 1:] - p[:, 1:]), top, bottom)], axis=1)
+
+    corners = [(np.concatenate([x1, y], axis=1), np.concatenate([x2, y], axis=1)) for y in (top, bottom)]
+    ways = [(crossing(left, right, x1), crossing(left, right, x2))]
+    ways += [(first, crossing(first, right, x2)) for first, _ in corners]
+    ways += [(crossing(left, last, x1), last) for _, last in corners]
+    lengths = [apart(left, first) + apart(first, last) + apart(last, right) for first, last in ways]
+    same_room = ((right[:, :1] <= near) | (left[:, :1] >= far))[:, 0]
+    return np.where(same_room, apart(left, right), np.min(lengths, axis=0))
 
 
 def _length(name: str, value: float | None, default: float) -> float:

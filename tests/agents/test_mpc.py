@@ -13,7 +13,8 @@ from agents.planners.categorical_cem import CategoricalCEM
 from agents.planners.cem import CEM
 from agents.planners.icem import ICEM
 from agents.planners.random_shooting import RandomShooting
-from agents.simulation import inner_world, simulated_cost
+from agents.simulation import Wanted, inner_world, simulated_cost
+from envs.core import apart
 
 SMALL = CEM(candidates=40, elites=6, iterations=3)
 BOX = SearchSpace.of(spaces.Box(np.array([-1.0, 2.0], np.float32), np.array([1.0, 6.0], np.float32)))
@@ -95,16 +96,13 @@ def test_mpc__reaches_goals_in_the_true_world():
     there, space = env.unwrapped, SearchSpace.of(env.single_action_space)
     goal = there.state["goal"]
 
-    def distance(rows):
-        return lambda factors: np.linalg.norm(factors["location"] - goal[rows], axis=1)
-
     mpc = MPC(CEM(candidates=60, elites=8, iterations=4), space, 6)
-    assert (distance(np.arange(4))({"location": there.state["location"]}) > 2).all()
+    assert (apart(there.state["location"], goal) > 2).all()
     for _ in range(12):
         world, state = inner_world(there), there.state
-        actions = mpc.act(4, lambda: simulated_cost(world, state, space, distance))  # noqa: B023
+        actions = mpc.act(4, lambda: simulated_cost(world, state, space, Wanted("location", goal)))  # noqa: B023
         _, _, _, _, infos = env.step(space.taken(actions))
-    assert (distance(np.arange(4))(infos["factors"]) < 0.7).all()
+    assert (apart(infos["factors"]["location"], goal) < 0.7).all()
 
 
 def test_mpc__searches_choices():
@@ -147,6 +145,15 @@ def test_search_space__refuses_what_cannot_be_searched(space):
 def test_mpc__refuses_bad_settings(planner, arguments, message):
     with pytest.raises(ValueError, match=message):
         MPC(planner, BOX, **arguments)
+
+
+def test_mpc__takes_any_planner_that_says_it_searches_choices():
+    class Chooser(RandomShooting):
+        choices = True
+
+    MPC(Chooser(), SearchSpace.of(spaces.Discrete(2)), 2)
+    with pytest.raises(ValueError, match="Chooser does not search Box"):
+        MPC(Chooser(), BOX, 2)
 
 
 def test_mpc__refuses_numbers_for_choices():

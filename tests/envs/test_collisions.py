@@ -37,6 +37,44 @@ def crawl(location, step, steps=4000) -> tuple[np.ndarray, np.ndarray]:
     return location, stopped
 
 
+def simply(location, step, low, high) -> tuple[np.ndarray, np.ndarray]:
+    """The formula of `slide` as it is said, over all points, boxes and components twice."""
+    low, high = np.asarray(low, np.float32), np.asarray(high, np.float32)
+    worlds, stopped = np.arange(len(location)), np.zeros(location.shape, bool)
+    for _ in range(2):
+        p, d = location[:, None].astype(np.float64), step[:, None]
+        near, far = np.where(d > 0, low, high), np.where(d > 0, high, low)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            entry = np.where(d == 0, np.where((low < p) & (p < high), -np.inf, np.inf), (near - p) / d)
+            leave = np.where(d == 0, np.inf, (far - p) / d).min(axis=-1)
+        time = entry.max(axis=-1)
+        time[~((time >= 0) & (time <= 1) & (time < leave))] = np.inf
+        box = time.argmin(axis=1)
+        axis, time = entry[worlds, box].argmax(axis=-1), time[worlds, box]
+        location, met = (location + np.minimum(time, 1)[:, None] * step).astype(np.float32), time <= 1
+        location[worlds[met], axis[met]] = near[worlds, box, axis][met]
+        stopped[worlds[met], axis[met]] = True
+        step = np.where(stopped, 0, step * np.maximum(1 - time, 0)[:, None])
+    return location, stopped
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_slide__is_the_simple_formula_to_the_last_bit(seed):
+    """Places, boxes and steps on a coarse grid, where sides and corners are met exactly; some boxes infinite."""
+    generator = np.random.default_rng(seed)
+    n, k = 200, generator.integers(1, 8)
+    low = generator.integers(-4, 4, (n, k, 2) if seed % 2 else (k, 2)).astype(float)
+    high = low + generator.integers(1, 4, low.shape)
+    if seed % 3 == 0:
+        low[..., 0, :] = -np.inf
+    if seed % 5 == 0:
+        low[..., -1, :] = high[..., -1, :] = np.inf
+    location = (generator.integers(-10, 10, (n, 2)) / 2).astype(np.float32)
+    step = generator.integers(-6, 6, (n, 2)) * generator.choice([0.5, 0.25, 1e-9, 1e5, 0.33], (n, 1))
+    for found, expected in zip(slide(location, step, low, high), simply(location, step, low, high), strict=True):
+        assert found.dtype == expected.dtype and found.tobytes() == expected.tobytes()
+
+
 def free_points(n, seed=0) -> np.ndarray:
     points = np.random.default_rng(seed).uniform(-3, 10, (4 * n, 2)).astype(np.float32)
     return points[~inside(points)][:n]

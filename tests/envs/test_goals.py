@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 import envs  # noqa: F401 (registers the worlds)
-from envs.core import World
+from envs.core import World, apart
 from envs.distractors.background import Background
 from envs.distractors.uniform import UniformNoise
 from envs.faces import WorldEnv, WorldVectorEnv
 from envs.goals import GoalWorld
 from envs.worlds.moving_dot import MovingDot
+from envs.worlds.two_rooms import TwoRooms
 
 SEEKING = ("MovingDotReach", "TwoRooms", "PointMaze")
 STATIC, DYNAMIC = (Background(UniformNoise(), dynamics) for dynamics in ("static", "dynamic"))
@@ -50,6 +51,18 @@ def arrived(state) -> dict:
     """The same place and time, with the agent at rest where it is to get."""
     there = {**state, "location": state["goal"]}
     return {**there, **{name: np.zeros_like(state[name]) for name in ("velocity", "stack.time") if name in state}}
+
+
+# --- how far it is ---
+
+
+@each_way
+def test_distance__is_the_way_whatever_is_seen(seen):
+    env = begun(many("TwoRooms", **seen))
+    world, state, aim = env.world, env.state, env.state["goal"]
+    inner = TwoRooms()
+    np.testing.assert_array_equal(world.distance(state, "location", aim), inner.distance(state, "location", aim))
+    assert (world.distance(state, "location", aim) > apart(state["location"], aim) + 1).any()
 
 
 # --- what a goal looks like ---

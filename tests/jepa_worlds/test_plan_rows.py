@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 
@@ -13,8 +14,9 @@ from tqdm import tqdm
 from agents.behaviours.uniform import Uniform
 from agents.planners.cem import CEM
 from envs.worlds.moving_dot_reach import MovingDotReach
-from jepa_worlds import plan_rows
+from jepa_worlds import actors, plan_rows
 from jepa_worlds.actors import Behaving, Simulating, Still
+from jepa_worlds.arenas import Arena
 from jepa_worlds.plan_rows import Row, check_row, play_row, row_file, summary, wilson
 
 SHORT = protocol("episodes=5", "seeds=[3,4]", "budget=4", "horizon=3")
@@ -43,7 +45,9 @@ def test_play_row__keeps_every_episode_whatever_is_played_at_once(tmp_path):
 
 def test_play_row__says_what_happened(tmp_path):
     made = replace(SHORT, budget=3)
-    episodes = play(Row("no", "floor", {}, lambda *_: Still()), tmp_path, made=made)["episodes"]
+    content = play(Row("no", "floor", {}, lambda *_: Still()), tmp_path, made=made)
+    episodes, effort = content["episodes"], content["effort"]
+    assert (effort["decisions"], effort["judged"]) == (10 * 3, 0)
     for x in episodes:
         assert x["start"] == x["final"] == x["least"] and x["path_length"] == 0 and x["arrived"] in (None, 0)
         assert x["return"] == pytest.approx(-3 * x["start"], rel=1e-5)  # dense: minus the distance
@@ -72,12 +76,33 @@ def test_play_row__goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
     monkeypatch.setattr(plan_rows, "_play", interrupted)
     with pytest.raises(KeyboardInterrupt):
         play(simulated(), tmp_path / "out", 2)
-    kept = json.loads(row_file(tmp_path / "out", "sim").read_text())["episodes"]
-    assert kept == whole["episodes"][:4]
+    kept = json.loads(row_file(tmp_path / "out", "sim").read_text())
+    assert kept["episodes"] == whole["episodes"][:4]
     found = play(simulated(), tmp_path / "out", 2)
     assert found["episodes"] == whole["episodes"] and len(calls) == 3 + 1 + 3
     assert found["effort"]["decisions"] == whole["effort"]["decisions"]
+    assert found["effort"]["seconds"] > kept["effort"]["seconds"]
     assert play(simulated(), tmp_path / "out", 2) == found and len(calls) == 7
+
+
+def test_play_row__tells_of_every_episode_once(tmp_path):
+    for _ in range(2):  # played, and kept
+        with tqdm(total=10, file=io.StringIO()) as progress:
+            play_row(simulated(), SHORT, {}, tmp_path, 3, progress)
+            assert progress.n == 10
+
+
+@pytest.mark.parametrize("score", ["success", "return"])
+def test_simulating__wants_what_the_protocol_scores(tmp_path, monkeypatch, score):
+    made, wanted = replace(SHORT, score=score, seeds=(3,)), []
+    actual = actors.simulated_cost
+    monkeypatch.setattr(actors, "simulated_cost", lambda *given: wanted.append(given[3]) or actual(*given))
+    play(Row("sim", "ceiling", {}, lambda s, d: Simulating(MovingDotReach(), PLANNER, made, s, d)), tmp_path, made=made)
+    _, goal = Arena(made, {}, 3, range(5)).begin()
+    assert len(wanted) == 4
+    for x in wanted:
+        assert x is None if score == "return" else x.factor == "location"
+        assert score == "return" or np.array_equal(x.aim, goal.factors["location"])
 
 
 def test_play_row__refuses_episodes_that_were_played_otherwise(tmp_path):
@@ -87,6 +112,8 @@ def test_play_row__refuses_episodes_that_were_played_otherwise(tmp_path):
     for refuse in (lambda: check_row(other, tmp_path), lambda: play(other, tmp_path)):
         with pytest.raises(ValueError, match=r"played otherwise, with a=1 \(now 2\), b=None \(now 3\): choose another"):
             refuse()
+    with pytest.raises(ValueError, match=r"a=1 \(now None\)"):
+        check_row(replace(simulated(), settings={}), tmp_path)
     check_row(simulated(), tmp_path)
     assert row_file(tmp_path, "sim").read_bytes() == before
 
@@ -98,6 +125,8 @@ def test_play_row__an_episode_that_has_ended_stays_as_it_was(tmp_path):
     there = [x for x in episodes if x["arrived"]]
     assert len(there) >= 6
     assert all(x["final"] == x["least"] <= 2 and x["arrived"] < 16 for x in there)
+    assert all(x["start"] - x["final"] - 1e-3 <= x["path_length"] <= 4.001 * x["arrived"] for x in there)
+    assert all(x["return"] >= -x["arrived"] * x["start"] for x in there)  # dense, and ever nearer
 
 
 def test_row_file__has_a_name_that_every_system_takes(tmp_path):
@@ -124,7 +153,7 @@ def test_summary__counts_the_end_and_ever_apart():
         {**one, "final": 1.0, "least": 0.5, "arrived": 3},
         {**one, "final": 3.0, "least": 1.0, "arrived": 7},
         {**one, "final": 8.0, "least": 4.0, "arrived": None},
-        {**one, "final": 2.0, "least": 2.0, "arrived": 11},
+        {**one, "final": 2.0, "least": 2.0, "arrived": 14},
     ]
     found = summary(episodes, within=2.0)
     assert (found["episodes"], found["success_end"], found["success_ever"]) == (4, 0.5, 0.75)

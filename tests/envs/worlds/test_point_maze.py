@@ -4,7 +4,8 @@ import gymnasium
 import numpy as np
 import pytest
 
-from envs.worlds.point_maze import BALL, GOAL, MAZES, RADIUS, WALL, PointMaze, read_maze
+from envs.core import apart
+from envs.worlds.point_maze import BALL, GOAL, MAZES, RADIUS, WALL, PointMaze, read_maze, shortest_ways
 
 OPEN = ["########", *["#......#"] * 6, "########"]
 named = pytest.mark.parametrize("name", MAZES)
@@ -191,6 +192,83 @@ def test_point_maze__does_not_depend_on_batch_size_or_place(keys, assert_same):
         some = world.transition(world.initial(key[part]), action[part])
         assert_same(some, {name: array[part] for name, array in whole.items()})
         np.testing.assert_array_equal(world.render(some), world.render(whole)[part])
+
+
+def counted(cells) -> np.ndarray:
+    """Steps from each free cell to each, by Floyd's method: [k, k], inf where no way leads."""
+    free = np.argwhere(~cells)
+    beside = np.abs(free[:, None] - free).sum(axis=-1)
+    found = np.where(beside <= 1, beside, np.inf)
+    for middle in range(len(free)):
+        found = np.minimum(found, found[:, middle : middle + 1] + found[middle])
+    return found
+
+
+PARTED = ["#######", "#..#..#", "#..#..#", "#######"]
+
+
+@pytest.mark.parametrize("maze", [*MAZES, PARTED], ids=[*MAZES, "parted"])
+def test_shortest_ways__are_shortest_and_lead_there(maze):
+    cells = read_maze(maze)
+    ways, free, expected = shortest_ways(cells), np.argwhere(~cells), counted(cells)
+    for i, end in enumerate(free):
+        for j, start in enumerate(free):
+            (first, last, steps), (*cell,) = (x[(*end, *start)] for x in ways), start
+            if not np.isfinite(expected[i, j]):
+                assert steps == -1 and (first == -1).all() and (last == -1).all()
+                continue
+            assert steps == expected[i, j]
+            passed = [cell]
+            for _ in range(steps):
+                cell = ways.first[(*end, *cell)].tolist()
+                assert not cells[tuple(cell)] and np.abs(np.subtract(cell, passed[-1])).sum() == 1
+                passed.append(cell)
+            assert passed[-1] == [*end] and passed[max(0, steps - 1)] == [*last] and passed[min(1, steps)] == [*first]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "through"),
+    [
+        ((1.5, 1.5), (1.5, 1.5), []),
+        ((1.3, 1.6), (1.7, 1.4), []),
+        ((1.3, 1.6), (2.7, 1.4), []),
+        ((1.3, 1.6), (3.4, 1.4), [(2.5, 1.5)]),
+        ((1.3, 1.6), (3.4, 2.6), [(2.5, 1.5), (3.5, 1.5)]),
+        ((1.3, 1.6), (1.4, 3.6), [(2.5, 1.5), (3.5, 1.5), (3.5, 2.5), (3.5, 3.5), (2.5, 3.5)]),
+    ],
+)
+def test_point_maze__distance_leads_from_cell_to_cell(start, end, through):
+    world = PointMaze(size=50)  # U
+    aim = at(world, end)["location"]
+    steps = np.diff(np.array([start, *through, end]), axis=0)
+    expected = 10 * np.linalg.norm(steps, axis=1).sum()
+    np.testing.assert_allclose(world.distance(at(world, start), "location", aim), expected, rtol=1e-5)
+    moving = at(world, start, (3, 4))
+    assert world.distance(moving, "velocity", np.array([[33, 34]])) == np.hypot(30, 30)
+    parted = PointMaze(size=50, maze=PARTED)
+    away = at(parted, (4.5, 1.5))["location"]
+    np.testing.assert_allclose(parted.distance(at(parted, (1.5, 1.5)), "location", away), 3 * parted.grid.scale)
+
+
+@named
+def test_point_maze__distance_never_grows_on_the_way(name, keys):
+    """Along the centres of cells, from places all over the first cell."""
+    world = PointMaze(size=96, maze=name)
+    state = world.initial(keys(60))
+    location, aim = state["location"].astype(float), state["goal"]
+    before = world.distance(state, "location", aim)
+    assert (before > apart(location, aim) + world.grid.scale).any()
+    ways, there = shortest_ways(world.cells), world.grid.cell(aim)
+    for _ in range(800):
+        here = world.grid.cell(location)
+        near = (ways.steps[(*there.T, *here.T)] < 2)[:, None]
+        step = np.where(near, aim, world.grid.px(ways.first[(*there.T, *here.T)])) - location
+        length = np.linalg.norm(step, axis=1, keepdims=True)
+        location += step * np.minimum(1, 0.2 / np.maximum(length, 1e-9))
+        now = world.distance({**state, "location": location}, "location", aim)
+        assert (now <= before + 1e-6).all()
+        before = now
+    np.testing.assert_allclose(before, 0, atol=1e-6)
 
 
 def test_read_maze__takes_names_texts_and_rows():

@@ -4,6 +4,7 @@ import gymnasium
 import numpy as np
 import pytest
 
+from envs.core import apart
 from envs.worlds.two_rooms import DOT, GOAL, WALL, TwoRooms
 
 LAYOUTS = [{}, {"wall": 20.5, "door": 41.0}, {"size": 28}, {"size": 100, "thickness": 1.0, "radius": 5.0}]
@@ -183,6 +184,66 @@ def test_two_rooms__a_goal_is_given_in_the_state():
         assert reward == terminated
     assert steps == 9  # to 46, which is 4 px away
     np.testing.assert_allclose(info["factors"]["location"], [46, 31.5])
+
+
+def around(world, state, start, end) -> float:
+    """The shortest way over the corners of the walls, as the dot's centre meets them: by sight, and Floyd's method."""
+    wall, door = float(state["wall"][0, 0]), float(state["door"][0, 0])
+    x, y = float(world.clearance), world.door_width / 2 - world.radius
+    corners = [[wall + i * x, door + j * y] for i in (-1, 1) for j in (-1, 1)]
+    places = np.array([start, end, *corners], float)
+    shares, wide = np.linspace(0, 1, 1500)[:, None], TwoRooms(door_width=world.door_width, radius=world.radius - 0.01)
+    between = np.full((len(places), len(places)), np.inf)
+    for i, j in np.ndindex(between.shape):
+        line = places[i] + shares * (places[j] - places[i])
+        some = {name: np.repeat(array[:1], len(line), axis=0) for name, array in state.items()}
+        if not blocked(wide, some, line).any():
+            between[i, j] = np.linalg.norm(places[i] - places[j])
+    for middle in range(len(places)):
+        between = np.minimum(between, between[:, middle : middle + 1] + between[middle])
+    return between[0, 1]
+
+
+def test_two_rooms__distance_is_the_shortest_way_through_the_door(keys):
+    world, n = TwoRooms(door_width=16), 40
+    state = world.initial(keys(n))
+    state["location"][:10, 0] = state["wall"][:10, 0] - 2.5  # in the door
+    state["location"][:10, 1] = state["door"][:10, 0] + np.linspace(-5.9, 5.9, 10)
+    state["goal"][30:, :1] = 2 * state["wall"][30:] - state["goal"][30:, :1]  # in the same room, or nearly so
+    state["goal"] = np.clip(state["goal"], *world.free)
+    found = world.distance(state, "location", state["goal"])
+    for i in range(n):
+        here = {name: array[i : i + 1] for name, array in state.items()}
+        assert found[i] == pytest.approx(around(world, here, here["location"][0], here["goal"][0]), abs=0.05), i
+    straight = apart(state["location"], state["goal"])
+    assert (found >= straight - 1e-9).all() and 0.2 < (found > straight + 0.5).mean() < 0.8
+    back = world.distance({**state, "location": state["goal"]}, "location", state["location"])
+    np.testing.assert_allclose(back, found, rtol=1e-12)
+    np.testing.assert_allclose(world.distance(state, "wall", state["wall"] + 3), 3, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "through"),
+    [
+        ((10, 10), (10, 50), []),
+        ((10, 30), (50, 34), []),
+        ((10, 10), (50, 10), [(26, 26), (36, 26)]),
+        ((10, 50), (50, 50), [(26, 36), (36, 36)]),
+        ((20, 4), (42, 58), [(26, 26), (36, 36)]),
+        ((42, 4), (20, 58), [(36, 26), (26, 36)]),
+        ((10, 28), (50, 4), [(36, 26)]),
+        ((31, 30), (50, 4), [(36, 26)]),
+        ((30, 30), (33, 34), []),
+        ((31, 28), (31.5, 34), []),
+        ((26, 10), (36, 10), [(26, 26), (36, 26)]),
+    ],
+)
+def test_two_rooms__distance_bends_where_the_way_does(start, end, through):
+    world = TwoRooms(thickness=6, radius=2, door_width=14)  # a dot's centre gets from x = 26 to 36 at y = 26 to 36
+    state = {name: np.float32([[x]]) for name, x in (("wall", 31), ("door", 31))}
+    found = world.distance({**state, "location": np.float32([start])}, "location", np.float32([end]))
+    steps = np.diff(np.array([start, *through, end], float), axis=0)
+    assert found == pytest.approx(np.linalg.norm(steps, axis=1).sum(), abs=1e-9)
 
 
 def test_two_rooms__factors_have_names_and_bounds(keys):
