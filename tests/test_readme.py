@@ -20,7 +20,7 @@ SMALL = {
     "experiment": ["preset=debug", "methods=[vicreg,supervised]", "panels=[static-uniform]"],
     "report": ["films=false"],
     "evaluate": ["timesteps=64", "seeds=1", "protocol.evaluations=1", "protocol.episodes=2"],
-    "plan": ["protocol.episodes=2", "protocol.seeds=[0]", "planner.candidates=30", "planner.iterations=1", "film=false"],
+    "plan": ["protocol.episodes=2", "protocol.seeds=[0]", "planner.iterations=1", "film=false"],
     "doctor": ["seconds=0"],
     "gallery": ["steps=1", "cell=32"],
 }
