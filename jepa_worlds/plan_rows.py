@@ -22,6 +22,7 @@ from jepa_worlds.app import Plain
 from jepa_worlds.arenas import Arena
 from jepa_worlds.files import read_json, write_json
 from jepa_worlds.protocols import Protocol
+from jepa_worlds.reporting import estimate
 from jepa_worlds.runs import differing
 
 FOLDER = "rows"
@@ -220,8 +221,6 @@ def wilson(successes: int, count: int) -> tuple[float, float]:
 
 
 def _mean(name: str, values: Sequence[float]) -> Plain:
-    from jepa_worlds.reporting import estimate
-
     found = estimate(values)
     assert found is not None
     ends = None if found.half is None else [found.mean - found.half, found.mean + found.half]

@@ -42,8 +42,7 @@ class CEMGradient(CEM):
         self, judge: Judge, start: Tensor, low: Tensor, high: Tensor, generator: torch.Generator, kept: Tensor
     ) -> Tensor:
         elites = super().search(judge, start, low, high, generator, kept)
-        plans = torch.cat(
-            [judge.actions[:, None], elites[:, 1 : self.refined]], dim=1
-        )  # the best is no worse than elite 0
+        best_of_all = judge.actions[:, None]  # no worse than elite 0
+        plans = torch.cat([best_of_all, elites[:, 1 : self.refined]], dim=1)
         descend(judge, plans, low, high, self.lr, self.steps)
         return elites

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agents.planners.cem import best, refitted
-from agents.planners.core import Judge, Planner, at_least, normal, within
+from agents.planners.cem import CEM, best, refitted
+from agents.planners.core import Judge, at_least, normal, within
 
 
 @dataclass(frozen=True)
-class ICEM(Planner):
+class ICEM(CEM):
     """CEM with noise that is correlated in time, elites that stay candidates, and fewer candidates every iteration.
 
     Iteration i draws N_i = max(N·γ^{−i}, 2·K) plans clip(μ + σ·ε), where ε has the power spectrum 1/f^β. To these it
@@ -24,23 +24,14 @@ class ICEM(Planner):
     of the last search; here that is the best plan of all that were judged.
 
     Attributes:
-        candidates: N.
-        elites: K.
-        iterations: number of them.
-        std: σ to begin with, in units of half the way from bound to bound.
-        min_std: least σ, in the same unit.
-        momentum: α, the share of the old μ and σ in the new ones.
         beta: β; 0 is white noise, 2 a random walk, and 1 between these (pink) does well in many tasks (Eberhard et al.,
             2023).
         decay: γ.
         kept: ξ.
+        Others are CEM's: N, K, the number of iterations, σ to begin with, its least, and α.
     """
 
-    candidates: int = 300
     elites: int = 10
-    iterations: int = 10
-    std: float = 0.5
-    min_std: float = 0.05
     momentum: float = 0.1
     beta: float = 1.0
     decay: float = 1.25
@@ -48,10 +39,10 @@ class ICEM(Planner):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(1, elites=self.elites, iterations=self.iterations, decay=self.decay)
+        at_least(1, decay=self.decay)
         at_least(2 * self.elites, candidates=self.candidates)
-        at_least(0, std=self.std, min_std=self.min_std, beta=self.beta)
-        within(0, 1, momentum=self.momentum, kept=self.kept)
+        at_least(0, beta=self.beta)
+        within(0, 1, kept=self.kept)
 
     def search(
         self, judge: Judge, start: Tensor, low: Tensor, high: Tensor, generator: torch.Generator, kept: Tensor

@@ -107,10 +107,8 @@ class Reacher(DrawnWorld):
         target, side = state["target"], np.where(state["angles"][:, 1] < 0, -1.0, 1.0)
         bend = ((target**2).sum(axis=1) - UPPER**2 - LOWER**2) / (2 * UPPER * LOWER)
         wrist = side * np.arccos(np.clip(bend, np.cos(LIMIT), 1))
-        within = np.arctan2(
-            LOWER * np.sin(wrist), UPPER + LOWER * np.cos(wrist)
-        )  # from the upper link to the fingertip
-        shoulder = np.arctan2(target[:, 1], target[:, 0]) - within
+        ahead = np.arctan2(LOWER * np.sin(wrist), UPPER + LOWER * np.cos(wrist))  # of the fingertip, of the upper link
+        shoulder = np.arctan2(target[:, 1], target[:, 0]) - ahead
         angles = np.stack([shoulder, wrist], axis=1)
         return {**state, "angles": angles, "velocities": np.zeros_like(state["velocities"])}
 
