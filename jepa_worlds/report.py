@@ -18,13 +18,14 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from omegaconf import DictConfig
 
-from jepa_worlds import panels, reasons, telling
+from jepa_worlds import leaderboard, panels, reasons, telling
 from jepa_worlds.app import Plain, command, plain, require_types
 from jepa_worlds.bars import bar
 from jepa_worlds.files import atomic
+from jepa_worlds.leaderboard import Leaderboard
 from jepa_worlds.reporting import Condition, Study
 from jepa_worlds.scenes import scene, strips
-from jepa_worlds.tabulating import OTHERS, REASONS, ROLLOUT, Measure, Table, head_label, markdown, tables
+from jepa_worlds.tabulating import OTHERS, REASONS, ROLLOUT, Measure, Table, column, head_label, markdown, tables
 from jepa_worlds.video import write_video
 
 FOLDER, PAGE, TABLE = "report", "report.html", "table.md"
@@ -45,12 +46,14 @@ class Part:
 
     Attributes:
         methods: their names.
+        board: their ranking over all columns, if there is one.
         score, others, reasons: tables.
         pictures: by what they show.
         losses: of each method's own objective, a line a method and condition.
     """
 
     methods: list[str]
+    board: Leaderboard | None
     score: list[Table]
     others: list[tuple[Measure, list[Table]]]
     reasons: list[tuple[Measure, list[Table]]]
@@ -93,7 +96,8 @@ def main(config: DictConfig) -> Path:
         "level": settings["level"],
         "rollout": ROLLOUT,
     }
-    helpers = {"telling": telling, "looks": panels.looks(study), "head_label": head_label, "folder": folder}
+    looks = panels.looks(study)
+    helpers = {"telling": telling, "looks": looks, "head_label": head_label, "column": column, "folder": folder}
     page = environment.get_template(PAGE).render(**context, **helpers)
     _write(folder / PAGE, page)
     _write(folder / TABLE, "\n".join(_markdown(study)))
@@ -146,6 +150,7 @@ def _part(
     near = [c for c in conditions if any(study.cells(m, c) for m in methods)]
     part = Part(
         methods,
+        leaderboard.leaderboard(study, methods),
         tables(study, methods, ROLLOUT),
         [(measure, found) for measure in OTHERS if (found := tables(study, methods, measure))],
         [(measure, found) for measure in REASONS if (found := tables(study, methods, measure))],
@@ -226,6 +231,9 @@ def _markdown(study: Study) -> Iterator[str]:
     yield f"{study.experiment['title']}: {ROLLOUT.title}, {seeds}."
     yield ""
     for methods in study.parts:
+        board = leaderboard.leaderboard(study, methods)
+        if board is not None:
+            yield from leaderboard.markdown(study, board)
         yield from markdown(study, methods, ROLLOUT)
     yield f"Made by `{telling.command_of(study)}` and `python -m jepa_worlds.report {study.out}`."
     yield ""

@@ -151,7 +151,7 @@ def _table(study: Study, methods: Sequence[str], measure: Measure, heads: list[H
     columns = [_column(study, methods, measure, head) for head in heads]
     ordered = sorted(methods, key=study.privileged)  # stable: what was told the truth comes last
     lines = [
-        Line(name, study.methods[name], [column[name] for column in columns], _seconds(study, name)) for name in ordered
+        Line(name, study.methods[name], [column[name] for column in columns], seconds(study, name)) for name in ordered
     ]
     if measure.floors:
         floors = [study.floors(methods, head.condition, head.factor) for head in heads]
@@ -181,7 +181,8 @@ def _share(number: Estimate | None, chance: Estimate | None) -> float | None:
     return min(1.0, max(0.0, 1 - number.mean / chance.mean))
 
 
-def _seconds(study: Study, method: str) -> Estimate | None:
+def seconds(study: Study, method: str) -> Estimate | None:
+    """Of training a method, on the clock, over all its rows."""
     rows = [row for row in study.rows if row["cell"]["method"] == method]
     return estimate(row["seconds"]["train"] for row in rows if row["seconds"].get("train") is not None)
 
@@ -194,18 +195,23 @@ def head_label(study: Study, head: Head) -> str:
     return ", ".join(words)
 
 
+def column(study: Study, head: Head) -> str:
+    """What a column is called in full."""
+    return f"{study.title(head.condition, level=False)}: {head_label(study, head)}"
+
+
 def markdown(study: Study, methods: Sequence[str], measure: Measure) -> list[str]:
     """A measure as Markdown tables."""
     lines = []
     for table in tables(study, methods, measure):
-        heads = [f"{study.title(head.condition, level=False)}: {head_label(study, head)}" for head in table.heads]
+        heads = [column(study, head) for head in table.heads]
         lines += [
             f"| {' | '.join(['method', *heads, 's of training'])} |",
             "|" + "---|" * (len(heads) + 2),
         ]
         for line in table.lines:
-            seconds = "–" if line.seconds is None else f"{line.seconds.mean:.0f}"
+            trained = "–" if line.seconds is None else f"{line.seconds.mean:.0f}"
             title = line.title if line.name else f"*{line.title}*"
-            lines.append(f"| {' | '.join([title, *map(str, line.cells), seconds])} |")
+            lines.append(f"| {' | '.join([title, *map(str, line.cells), trained])} |")
         lines.append("")
     return lines

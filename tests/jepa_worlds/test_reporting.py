@@ -11,7 +11,7 @@ import pytest
 import yaml
 from scipy import stats
 
-from jepa_worlds import panels, report, telling
+from jepa_worlds import leaderboard, panels, report, telling
 from jepa_worlds.app import composed
 from jepa_worlds.report import words_as_run
 from jepa_worlds.reporting import Condition, Study, estimate, rollout_rmse
@@ -139,6 +139,65 @@ def test_tables__are_bold_where_a_competitor_is_best_and_have_floors_of_their_ow
 def test_tables__of_a_single_seed_have_no_interval(tmp_path):
     study = Study(write(tmp_path, [row("vicreg", STATIC, 0, 3.0), row("idm", STATIC, 0, 2.0)]))
     assert not any("±" in line for line in markdown(study, study.parts[0], ROLLOUT))
+
+
+def board(out: Path, rows: list[dict[str, Any]]) -> leaderboard.Leaderboard | None:
+    study = Study(write(out, rows))
+    return leaderboard.leaderboard(study, study.parts[0])
+
+
+def test_leaderboard__is_of_geometric_means_of_multiples_of_what_was_told_the_truth(tmp_path):
+    square = Condition("square", None)
+    errors = {"supervised": (1.0, 4.0), "idm": (2.0, 2.0), "vicreg": (9.0, 8.0)}
+    found = board(
+        tmp_path,
+        [
+            row(m, c, s, e + s * e)
+            for m, es in errors.items()
+            for c, e in zip((STATIC, square), es, strict=True)
+            for s in (0, 1)
+        ],
+    )
+    assert found is not None and found.reference == "supervised" and len(found.heads) == 2
+    idm, vicreg, chance, pixels, untrained = found.standings
+    assert [line.title for line in found.standings[:2]] == ["inverse dynamics", "VICReg"]
+    # The reference's means are 1.5 and 6; inverse dynamics has 2, 2 and 4, 4.
+    assert idm.ratio.values == pytest.approx((np.sqrt(2 / 1.5 * 2 / 6), np.sqrt(4 / 1.5 * 4 / 6)))
+    assert (idm.worst[0], idm.worst[1].condition, idm.count, idm.seconds.mean) == (
+        pytest.approx(3 / 1.5),
+        STATIC,
+        2,
+        30,
+    )
+    assert vicreg.worst[0] == pytest.approx(13.5 / 1.5)
+    assert [line.ratio.half for line in (chance, pixels, untrained)] == [None] * 3
+    assert chance.ratio.mean == pytest.approx(np.sqrt(10 / 1.5 * 10 / 6))
+
+
+def test_leaderboard__leaves_out_what_cannot_be_known_and_ranks_what_was_measured_everywhere_first(tmp_path):
+    square = Condition("square", None)
+    told = [row("supervised", STATIC, 0, 1.0), row("supervised", DYNAMIC, 0, 2.0), row("supervised", square, 0, 9.5)]
+    rows = [*told, *(row("vicreg", c, 0, 8.0) for c in (STATIC, DYNAMIC, square)), row("idm", STATIC, 0, 1.0)]
+    found = board(tmp_path, rows)
+    assert [head.condition for head in found.heads] == [STATIC, DYNAMIC]
+    assert [(line.name, line.count) for line in found.standings[:2]] == [("vicreg", 2), ("idm", 1)]
+    lines = leaderboard.markdown(Study(tmp_path), found)
+    assert "| VICReg | 5.66 | 8.00 | fixed noise: level 1 | 2 | 30 |" in lines
+    assert "| *always the mean (chance)* | 7.07 | 10.00 | fixed noise: level 1 | 2 | – |" in lines
+
+
+def test_leaderboard__counts_seeds_that_were_measured_wherever_any_was(tmp_path):
+    told = [row("supervised", c, s, 1.0) for c in (STATIC, DYNAMIC) for s in (0, 1)]
+    half = [row("idm", STATIC, 0, 2.0), row("idm", DYNAMIC, 0, 2.0), row("idm", STATIC, 1, 9.0)]
+    never = [row("vicreg", STATIC, 0, 2.0), row("vicreg", DYNAMIC, 1, 2.0)]
+    found = board(tmp_path, [*told, *half, *never])
+    assert [line.name for line in found.standings if line.name] == ["idm"]
+    assert found.standings[0].ratio.values == (pytest.approx(2),)
+
+
+def test_leaderboard__needs_one_that_was_told_the_truth_and_two_columns(tmp_path):
+    assert board(tmp_path / "a", [row("idm", STATIC, 0, 2.0), row("idm", DYNAMIC, 0, 2.0)]) is None
+    assert board(tmp_path / "b", [row("idm", STATIC, 0, 2.0), row("supervised", STATIC, 0, 1.0)]) is None
 
 
 def test_findings__name_the_best_and_who_is_no_better_than_an_untrained_network(tmp_path):
