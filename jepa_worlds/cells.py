@@ -122,11 +122,11 @@ def _job(grid: Grid, cell: Cell, out: Path, made: Made, data: dict[str, str], ru
     commands = (
         _said("collect", [*overrides["collect"], *(f"{place}={x}" for place, x in levels.items()), *drawn], out=folder),
         _said("train", [*overrides["train"], *drawn], data=folder, out=run),
-        _said("probe", overrides["probe"], run=run),
+        _said("probe", [*overrides["probe"], *drawn], run=run),
     )
     collecting |= {"out": _path(folder)}
     training |= {"data": _path(folder), "out": _path(run)}
-    return Job(cell, folder, run, collecting, training, probing | {"run": _path(run)}, commands)
+    return Job(cell, folder, run, collecting, training, probing | {"run": _path(run), "seed": cell.seed}, commands)
 
 
 def run_cell(job: Job, report: Report) -> None:

@@ -21,6 +21,7 @@ from jepa_worlds import cells, collect, experiment, probe, train
 from jepa_worlds.app import Plain, command, composed, plain
 from jepa_worlds.cells import make_jobs, run_cell
 from jepa_worlds.grid import read_grid
+from jepa_worlds.runs import read_config
 from jepa_worlds.training import Trainer
 
 TINY = ["encoder.width=8", "model.latent_dim=16", "precision=fp32"]
@@ -148,7 +149,13 @@ def test_experiment__has_commands_that_make_a_row_again(studied: tuple[Path, Pla
     train.main(composed("train", [*overrides[1], f"data={data}", f"out={again}"]))
     found = probe.main(composed("probe", [*overrides[2], f"run={again}"]))
     assert (again / "model.safetensors").read_bytes() == (studied[0] / row["run"] / "model.safetensors").read_bytes()
-    assert found["metrics"] == row["metrics"] and found["protocol"] == row["protocol"]
+    assert all(found[part] == row[part] for part in ("metrics", "floors", "protocol"))
+
+
+def test_experiment__draws_the_untrained_floor_with_the_seed_of_the_cell(study: Path) -> None:
+    [row] = run(study, *ONE, "methods=[vicreg]", "first_seed=3")["rows"]
+    assert "seed=3" in row["commands"][2].split()
+    assert read_config(study / row["run"] / "probe")["seed"] == 3
 
 
 # --- what is done is not done again

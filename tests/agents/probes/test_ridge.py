@@ -107,3 +107,14 @@ def test_ridge__is_the_same_in_other_units():
 def test_ridge__refuses_what_are_no_penalties(penalties):
     with pytest.raises(ValueError, match="penalties must be positive numbers, at least one, got "):
         Ridge(penalties)
+
+
+def test_ridge__is_no_worse_than_the_mean_where_features_tell_nothing():
+    generator = torch.Generator().manual_seed(0)
+
+    def unrelated(n: int) -> Samples:
+        return Samples(torch.randn(n, 150, generator=generator), torch.randn(n, 2, generator=generator))
+
+    probe, test = Ridge(), unrelated(2000)
+    probe.fit(unrelated(300), unrelated(500))
+    assert rmse(probe.predict(test.features), test.targets) < 1.01 * rmse(torch.zeros(2000, 2), test.targets)
