@@ -20,6 +20,7 @@ from envs import random
 from envs.core import Factors
 from jepa_worlds import evaluation
 from jepa_worlds.app import Plain
+from jepa_worlds.arenas import HELD_OUT
 from jepa_worlds.behaviours import SB3_POLICY, make_behaviour
 from jepa_worlds.build import build
 from jepa_worlds.environments import factors_of, goal_of
@@ -75,7 +76,7 @@ def policy_clips(folder: Path, settings: Plain) -> list[Clip]:
 
 def play(env: gymnasium.vector.VectorEnv, behaviour: Behaviour, number: int, steps: int | None, bar: tqdm) -> Episode:
     """An episode in an environment of one world, to its end or for some steps. It depends on its number alone."""
-    key = random.fold_in(np.zeros(1, np.uint64), np.array([number]))
+    key = random.fold_in(random.fold_in(np.zeros(1, np.uint64), HELD_OUT), np.array([number]))
     frames, infos = env.reset(seed=[int(random.fold_in(key, 0)[0])])  # type: ignore[arg-type]
     factors, goal, over = factors_of(env, infos), goal_of(env), False
     state = behaviour.start(random.fold_in(key, 1), env.single_action_space)

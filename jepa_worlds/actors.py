@@ -88,7 +88,7 @@ class Seeing(Actor):
         self.space, self.described = SearchSpace.of(space, self.device), described(space)
         self.state = self.observer.begin(now.frames, now.factors, goal)
         self.last: NDArray | None = None
-        self.goal = self._tensor(self.state["goal"])
+        self.goal = self.model.achieved_goal(self._tensor(self.state["goal"]))  # [n, G]
 
     def act(self, now: Now) -> NDArray:
         if self.last is not None:

@@ -25,6 +25,7 @@ FORMAT = "jepa_worlds/dataset/1"
 MANIFEST = "dataset.json"
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+ORIGIN = ("env", "distractor", "behaviour", "seed")  # where manifests agree in these, episodes of a number agree
 
 
 @dataclass(frozen=True)

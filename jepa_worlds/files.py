@@ -106,7 +106,7 @@ def digest(path: Path) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that results depend on, and the commit of a clone."""
+    """Versions of Python and of the packages that results depend on, and the commit of a clone, see `commit`."""
     found = {"python": platform.python_version()}
     for package in (*VERSIONED, *VERSIONED_IF_PRESENT):
         try:
@@ -114,10 +114,14 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             if package in VERSIONED:
                 found[package] = "not installed"
-    root = Path(__file__).resolve().parent.parent
-    if (root / ".git").exists() and shutil.which("git"):
-        asked = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-        )
-        found["commit"] = asked.stdout.strip() or "unknown"
-    return found
+    known = commit(Path(__file__).resolve().parent.parent)
+    return found if known is None else {**found, "commit": known}
+
+
+def commit(root: Path) -> str | None:
+    """The commit that a clone is at, ending in ``-dirty`` if tracked files differ from it; None where there is none."""
+    if not ((root / ".git").exists() and shutil.which("git")):
+        return None
+    describe = ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]  # all tags: the bare hash is asked for
+    asked = subprocess.run(["git", "-C", str(root), *describe], capture_output=True, text=True, check=False)
+    return asked.stdout.strip() or "unknown"

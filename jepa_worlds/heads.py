@@ -28,7 +28,7 @@ FRAMES = 1024  # encoded at a time
 def trajectories(
     model: WorldModel, dataset: Dataset, split: Split = "train", limit: int = 200_000, desc: str | None = None
 ) -> Trajectories:
-    """The latents of whole episodes, with actions and rewards, on the model's device.
+    """The latents of whole episodes, with actions, rewards and the goals that they would be, on the model's device.
 
     Latents that are made of fewer than the model's K frames are left out, and episodes with none but one other.
 
@@ -66,12 +66,14 @@ def trajectories(
     length = torch.cat(columns["length"])
     last = torch.repeat_interleave(length.cumsum(dim=0) - 1, length)
     actions, rewards = (torch.cat(columns[name]).to(device) for name in ("actions", "rewards"))
-    return Trajectories(joined, actions, last.to(device), rewards)
+    return Trajectories(joined, actions, last.to(device), rewards, model.achieved_goal(joined))
 
 
 def sizes(model: WorldModel, card: dict[str, Any]) -> dict[str, Any]:
     """What the configuration of a head has to know of a run: ``${spec.…}`` in ``configs/head``."""
-    return {**card["spec"], "latent_dim": model.latent_dim, "action_sizes": card["spec"].get("action_sizes", [])}
+    goal = model.achieved_goal(torch.zeros(1, model.latent_dim, device=next(model.parameters()).device))
+    own = {"latent_dim": model.latent_dim, "goal_dim": goal.shape[1]}
+    return {**card["spec"], **own, "action_sizes": card["spec"].get("action_sizes", [])}
 
 
 def new_head(config: dict[str, Any], seed: int, trust: Sequence[str] = ()) -> Head:

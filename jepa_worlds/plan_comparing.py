@@ -22,6 +22,7 @@ from jepa_worlds.build import build
 from jepa_worlds.heads import new_head
 from jepa_worlds.plan_fitting import Fitted
 from jepa_worlds.plan_rows import Row
+from jepa_worlds.plan_worlds import other_settings
 from jepa_worlds.protocols import Protocol
 from jepa_worlds.runs import run_name
 from jepa_worlds.training import chosen_device
@@ -61,9 +62,9 @@ class Comparison:
             raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {settings['precision']!r}")
         if settings["precision"] == "int8" and self.planner.gradients:
             raise ValueError("precision=int8 has no gradients, which this planner needs: choose fp32 or bf16")
-        device, seed = chosen_device(settings["device"]), protocol.seeds[0]
+        device = chosen_device(settings["device"])
         self.fitted = {
-            run_name(run): Fitted(str(run), out / "heads" / run_name(run), settings, seed, device)
+            run_name(run): Fitted(str(run), out / "heads" / run_name(run), settings, device)
             for run in (settings["run"], *settings["runs"])
         }
         first = next(iter(self.fitted.values()))
@@ -113,6 +114,8 @@ class Comparison:
                     f"the actions of {self.protocol.env['id']} are {arena.space}, the model in {name} takes "
                     f"{spec['action_dim']} numbers: choose the protocol of the worlds that it was trained on"
                 )
+            if found := other_settings(name, fitted.dataset.manifest["env"], self.protocol.env):
+                self.notes.append(f"The data of {name} are of other settings than the protocol: {', '.join(found)}.")
             fitted.require(self.costs.needs, goal.factors)
             for baseline in self.settings["baselines"]:
                 head = new_head(fitted.head_config(baseline), 0, self.settings["trust"])
@@ -151,7 +154,7 @@ class Comparison:
             self.protocol,
             seed,
             self.costs,
-            fitted.aims(needs),
+            fitted.aims(needs, seed),
             decided,
         )
 
@@ -160,10 +163,15 @@ class Comparison:
         heads = [need.partition(".")[2] for need in self.costs.needs if need.startswith("heads.")]
         found: Plain = {"heads": {name: fitted.head_config(name) for name in sorted(heads)}} if heads else {}
         if heads:
-            found["fit"] = self.settings["fit"]
+            found["fit"] = self._fit
         if any(need.startswith("readouts.") for need in self.costs.needs):
             found["readout"] = self.settings["readout"]
         return found
+
+    @property
+    def _fit(self) -> Plain:
+        """How heads are fitted, once for each seed of the protocol."""
+        return {**self.settings["fit"], "seeds": list(self.protocol.seeds)}
 
     def _baselines(self) -> list[Row]:
         return [
@@ -171,7 +179,7 @@ class Comparison:
                 f"{baseline} on {name}",
                 "baseline",
                 partial(self._following, fitted, baseline),
-                {**fitted.identity, "head": fitted.head_config(baseline), "fit": self.settings["fit"]},
+                {**fitted.identity, "head": fitted.head_config(baseline), "fit": self._fit},
                 fitted,
             )
             for baseline in self.settings["baselines"]
@@ -179,7 +187,7 @@ class Comparison:
         ]
 
     def _following(self, fitted: Fitted, baseline: str, seed: int, decided: Decided) -> Actor:
-        policy = fitted.head(baseline)
+        policy = fitted.head(baseline, seed)
         assert isinstance(policy, GoalPolicy)
         return Following(fitted.model, policy)
 

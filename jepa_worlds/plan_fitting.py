@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from omegaconf import OmegaConf
@@ -33,12 +32,19 @@ LIMITS: dict[Split, int] = {"train": 3000, "validation": 500}  # windows on whic
 
 @dataclass(frozen=True)
 class Readout:
-    """A probe on the device of the latents that it reads: [..., D] -> [..., F]."""
+    """A probe of latents on any device, on which the result is too: [..., D] -> [..., F].
+
+    Attributes:
+        probe: fitted.
+        device: on which it was fitted.
+    """
 
     probe: Probe
+    device: torch.device
 
     def __call__(self, latents: Tensor) -> Tensor:
-        return self.probe.predict(latents.flatten(0, -2)).unflatten(0, latents.shape[:-1])
+        read = self.probe.predict(latents.flatten(0, -2).to(self.device))
+        return read.to(latents.device).unflatten(0, latents.shape[:-1])
 
 
 class Fitted:
@@ -46,22 +52,23 @@ class Fitted:
 
     Args:
         run: a training run.
-        folder: where heads are kept.
-        settings: of the command: ``device``, ``data``, ``verify``, ``trust``, ``heads``, ``fit`` and ``readout``.
-        seed: of heads.
+        folder: where heads are kept, a folder for each seed.
+        settings: of the command: ``data``, ``verify``, ``trust``, ``heads``, ``fit`` and ``readout``.
+        device: of the model.
 
     Raises:
         FileNotFoundError: there is no such run or dataset.
         ValueError: a dataset that does not fit the model.
     """
 
-    def __init__(self, run: str, folder: Path, settings: Plain, seed: int, device: torch.device) -> None:
-        self.run, self.folder, self.settings, self.seed = run, folder, settings, seed
+    def __init__(self, run: str, folder: Path, settings: Plain, device: torch.device) -> None:
+        self.run, self.folder, self.settings, self.device = run, folder, settings, device
         self.trust = tuple(settings["trust"])
         self.card = read_card(run)
         self.model: WorldModel = load(run, device, self.trust)
         self.dataset: Dataset = fitting_dataset(self.card, settings["data"], settings["verify"])
-        self._found: dict[str, Any] = {}  # what was asked for once
+        self._readouts: dict[str, Readout] = {}  # what was asked for once
+        self._heads: dict[tuple[str, int], Head] = {}
         self.identity = {"weights": digest(Path(run) / WEIGHTS), "dataset": self.dataset.content_hash}
 
     def require(self, needs: Iterable[str], goal: Factors) -> None:
@@ -79,47 +86,47 @@ class Fitted:
             if kind == "heads":
                 self.head_config(name)
 
-    def aims(self, needs: Iterable[str]) -> Aims:
-        """The probes and heads that a cost needs, see `agents.costs.core.Aims`."""
+    def aims(self, needs: Iterable[str], seed: int) -> Aims:
+        """The probes and heads that a cost needs, see `agents.costs.core.Aims`; heads of that seed."""
         split = [need.partition(".") for need in sorted(needs)]
         return Aims(
             readouts={name: self.readout(name) for kind, _, name in split if kind == "readouts"},
-            heads={name: self.head(name) for kind, _, name in split if kind == "heads"},
+            heads={name: self.head(name, seed) for kind, _, name in split if kind == "heads"},
         )
 
     def readout(self, factor: str) -> Readout:
         """A probe of a factor, fitted on what the model imagines from the first frame of each window."""
-        if factor in self._found:
-            return self._found[factor]
-        probe: Probe = build(self.settings["readout"])
-        samples = {
-            split: Samples(x.rollouts.flatten(0, 1), x.factors[factor].flatten(0, 1))
-            for split, x in self._features.items()
-        }
-        probe.fit(samples["train"], samples["validation"])
-        return self._found.setdefault(factor, Readout(probe))
+        if factor not in self._readouts:
+            probe: Probe = build(self.settings["readout"])
+            device = torch.device("cpu") if self.device.type == "mps" else self.device  # which has no float64
+            samples = {
+                split: Samples(*(rows.flatten(0, 1).to(device) for rows in (x.rollouts, x.factors[factor])))
+                for split, x in self._features.items()
+            }
+            probe.fit(samples["train"], samples["validation"])
+            self._readouts[factor] = Readout(probe, device)
+        return self._readouts[factor]
 
-    def head(self, name: str) -> Head:
-        """The head of that name among the settings, fitted or as it was kept.
+    def head(self, name: str, seed: int) -> Head:
+        """The head of that name among the settings and of a seed, fitted or as it was kept.
 
         Raises:
             ValueError: there is none of that name.
         """
-        key = f"head {name}"
-        if key not in self._found:
+        if (name, seed) not in self._heads:
             head = fitted_head(
                 name,
                 self.head_config(name),
                 lambda: self._trajectories,
-                self.folder,
+                self.folder / f"seed-{seed}",
                 self.identity,
-                seed=self.seed,
+                seed=seed,
                 trust=self.trust,
-                desc=f"fit {name}",
+                desc=f"fit {name}, seed {seed}",
                 **self.settings["fit"],
             )
-            self._found[key] = head.to(next(self.model.parameters()).device)
-        return self._found[key]
+            self._heads[name, seed] = head.to(self.device)
+        return self._heads[name, seed]
 
     def head_config(self, name: str) -> Plain:
         """The configuration of a head.

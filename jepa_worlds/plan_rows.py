@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -24,6 +23,11 @@ from jepa_worlds.files import read_json, write_json
 from jepa_worlds.protocols import Protocol
 from jepa_worlds.reporting import estimate
 from jepa_worlds.runs import differing
+
+try:
+    import resource
+except ImportError:  # there is none on Windows
+    resource = None  # type: ignore[assignment]
 
 FOLDER = "rows"
 
@@ -55,13 +59,13 @@ class Effort:
         seconds: on the clock, of a whole batch shared out among its environments.
         decisions: how many.
         judged: candidates.
-        memory: peak of the process so far, in MiB; of the accelerator where there is one.
+        memory: peak of the process so far, in MiB; of the accelerator where there is one. None where it is not known.
     """
 
     seconds: float = 0.0
     decisions: int = 0
     judged: int = 0
-    memory: float = 0.0
+    memory: float | None = None
 
 
 @dataclass
@@ -177,18 +181,21 @@ def _play(arena: Arena, actor: Actor, shown: int) -> tuple[list[Plain], float]:
 
 def _added(effort: Plain, seconds: float, log: Log, count: int, budget: int) -> Plain:
     before = Effort(**effort)
+    known = [x for x in (before.memory, _memory()) if x is not None]
     return {
         "seconds": before.seconds + seconds,
         "decisions": before.decisions + (log.decisions or budget) * count,
         "judged": before.judged + log.judged * count,
-        "memory": round(max(before.memory, _memory()), 1),
+        "memory": round(max(known), 1) if known else None,
     }
 
 
-def _memory() -> float:
-    """Peak memory in MiB: of the accelerator, if one is used, otherwise of this process."""
+def _memory() -> float | None:
+    """Peak memory in MiB: of the accelerator, if one is used, otherwise of this process; None where nothing tells."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 2**20
+    if resource is None:
+        return None
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 

@@ -91,7 +91,7 @@ def measure(timings: Sequence[Timing], seconds: float) -> None:
 
 
 def one_by_one(model: WorldModel, starts: Tensor, goals: Tensor, cem: CEM, horizon: int, size: int) -> Tensor:
-    """CEM as a plain loop over environments: latents [B, D] of start and goal -> [B, H, A], actions from 0 to 1."""
+    """CEM as a plain loop over environments: starts [B, D], goals [B, G] -> [B, H, A], actions from 0 to 1."""
     plans, generator = [], _generator(starts.device)
     for start, goal in zip(starts, goals, strict=True):
         mean = torch.full((horizon, size), 0.5, device=start.device)
@@ -108,12 +108,13 @@ def one_by_one(model: WorldModel, starts: Tensor, goals: Tensor, cem: CEM, horiz
 
 @torch.no_grad()
 def step_by_step(model: WorldModel, start: Tensor, goal: Tensor, candidates: Tensor) -> Tensor:
-    """`LatentDistance` of candidates, by a call of the model a step: [D], [D], [N, H, A] -> [N]."""
+    """`LatentDistance` of candidates, by a call of the model a step: [D], [G], [N, H, A] -> [N]."""
     latents, seen = start.expand(len(candidates), -1), []
     for actions in candidates.split(1, dim=1):
         latents = model.predict(latents[:, None], actions)[:, 0]
         seen.append(latents)
-    return torch.linalg.vector_norm(torch.stack(seen, dim=1) - goal, dim=-1).mean(dim=1) / goal.shape[-1] ** 0.5
+    achieved = model.achieved_goal(torch.stack(seen, dim=1))  # [N, H, G]
+    return torch.linalg.vector_norm(achieved - goal, dim=-1).mean(dim=1) / goal.shape[-1] ** 0.5
 
 
 def _timings(chosen: Settings, overrides: Sequence[str], device: torch.device) -> tuple[list[Timing], dict[str, str]]:
@@ -148,7 +149,7 @@ def _scene(overrides: Sequence[str], count: int, device: torch.device) -> tuple[
         with torch.no_grad():
             model.eval()
             state = model.update(None, None, batch["frames"][:, 0])
-            goal = model.encode(batch["frames"], batch["actions"])[:, -1]
+            goal = model.achieved_goal(model.encode(batch["frames"], batch["actions"])[:, -1])
     return model, state, goal, batch["actions"].shape[-1]
 
 

@@ -18,7 +18,7 @@ from jepa_worlds import evaluation
 from jepa_worlds.app import command, plain, require_types
 from jepa_worlds.build import build
 from jepa_worlds.checkpoint import load, read_card
-from jepa_worlds.dataset import SPLITS, Dataset
+from jepa_worlds.dataset import ORIGIN, SPLITS, Dataset, read_manifest
 from jepa_worlds.figures import per_step_errors, rollout_frames, traces
 from jepa_worlds.probing import ModelProbe, Probed
 from jepa_worlds.runs import RESULTS, read_config, results, write_config, write_results
@@ -88,12 +88,13 @@ def open_probe(settings: dict[str, Any]) -> tuple[ModelProbe, dict[str, Any], Da
 
     Raises:
         FileNotFoundError: there is no such run or dataset.
-        ValueError: the dataset does not fit the model.
+        ValueError: the dataset does not fit the model, or holds out episodes that the model was trained on.
     """
     require_types(settings, verify=bool, trust=list)
     card = read_card(str(settings["run"]))
     model = load(str(settings["run"]), chosen_device(settings["device"]), tuple(settings["trust"]))
     dataset = fitting_dataset(card, settings["data"], settings["verify"])
+    _refuse_seen(card, dataset)
     protocol = settings["protocol"]
     limits = {split: protocol[f"{split}_windows"] for split in SPLITS}
     window = protocol["window"] or card["window"]
@@ -135,6 +136,34 @@ def fitting_dataset(card: dict[str, Any], path: str | None, verify: bool) -> Dat
             f"{actions}: choose another with data=…, or train a model on this one"
         )
     return dataset
+
+
+def _refuse_seen(card: dict[str, Any], dataset: Dataset) -> None:
+    """Refuse a dataset that holds out episodes that a model was trained on, as far as it is known how its data came.
+
+    Datasets of one origin share their episodes by number, and hold out those after the ones to train on.
+
+    Raises:
+        ValueError: there are such episodes.
+    """
+    there, before = dataset.manifest, card.get("collected") or _collected(card["dataset"])
+    if dataset.content_hash == card["dataset"]["hash"] or any(there[name] != before.get(name) for name in ORIGIN):
+        return
+    first, end = there["splits"]["train"][1], before["splits"]["train"][1]
+    if first < end:
+        raise ValueError(
+            f"dataset {str(dataset.path)!r} holds the episodes that the model was trained on, and holds out those from "
+            f"number {first} on, though the model has learned from all below {end}: collect it with another seed"
+        )
+
+
+def _collected(dataset: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of a dataset that a card tells, if it still is where it was; else nothing."""
+    try:
+        manifest = read_manifest(Path(dataset["path"]))
+    except (OSError, ValueError):
+        return {}
+    return manifest if manifest.get("content_hash") == dataset["hash"] else {}
 
 
 def table(content: dict[str, Any]) -> list[str]:

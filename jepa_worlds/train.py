@@ -19,13 +19,14 @@ from jepa_worlds import evaluation
 from jepa_worlds.app import command, plain, require_all, require_types
 from jepa_worlds.build import build
 from jepa_worlds.checkpoint import CARD, FORMAT, save
-from jepa_worlds.dataset import Dataset
+from jepa_worlds.dataset import ORIGIN, Dataset
 from jepa_worlds.figures import training_curves
 from jepa_worlds.runs import read_config, results, write_config, write_results
 from jepa_worlds.training import DIAGNOSTICS, Schedule, Trainer, chosen_device, chosen_precision, diagnose
 from jepa_worlds.windows import Windows
 
-FREE = ("data", "device", "out", "resident", "verify")  # may differ when a run is taken up again
+FREE = ("data", "device", "out", "resident", "verify")  # not in the hashes that an experiment names its runs by
+MAY_DIFFER = (*FREE, "diagnose_every", "log_every", "save_every", "trust")  # when a run is taken up again
 
 
 def main(config: DictConfig, report: Callable[[float], object] = lambda steps: None) -> Path:
@@ -75,7 +76,7 @@ def main(config: DictConfig, report: Callable[[float], object] = lambda steps: N
         trainer = Trainer(model, weights, optimizer, schedule, bf16, settings["compile"])
         trainer.fit(train, held_out, run, lambda: evaluation.quick_probe(model, train, held_out), report)
     write_config(run, settings)
-    _finish(model, held_out, settings, run, started)
+    _finish(model, dataset, held_out, settings, run, started)
     return run
 
 
@@ -135,10 +136,12 @@ def _begun(run: Path, settings: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"out={str(run)!r} exists and is not a training run: choose another folder, or remove it")
     settled = {"precision": before.get("precision")} if settings["precision"] == "auto" else {}
     now = settings | settled
-    other = sorted(key for key in {*before, *now} if key not in FREE and before.get(key) != now.get(key))
+    other = sorted(key for key in {*before, *now} if key not in MAY_DIFFER and before.get(key) != now.get(key))
     if other:
+        number = next((key for key in other if isinstance(now.get(key), (int, float))), None)
+        sweep = f". In a sweep (-m), each takes its own: out='{run}-${{{number}}}'" if number else ""
         raise ValueError(
-            f"out={str(run)!r} holds a run with other {', '.join(other)}: choose another folder, or remove it"
+            f"out={str(run)!r} holds a run with other {', '.join(other)}: choose another folder, or remove it{sweep}"
         )
     return settled
 
@@ -151,22 +154,26 @@ def _resident(wanted: bool | None, dataset: Dataset, device: torch.device) -> bo
     return size < torch.cuda.mem_get_info(device)[0] / 2
 
 
-def _finish(model: WorldModel, held_out: Windows, settings: dict[str, Any], run: Path, started: float) -> None:
+def _finish(
+    model: WorldModel, dataset: Dataset, held_out: Windows, settings: dict[str, Any], run: Path, started: float
+) -> None:
     """Write the model, the results and the curves."""
-    dataset = {"path": settings["data"], "hash": settings["dataset_hash"]}
+    data = {"path": settings["data"], "hash": settings["dataset_hash"]}
+    collected = {name: dataset.manifest[name] for name in (*ORIGIN, "splits")}
     found = diagnose(model, held_out, settings["batch_size"])
     content = results(
         "train",
         metrics={name: number for name, number in found.items() if name not in DIAGNOSTICS},
         diagnostics={name: found[name] for name in DIAGNOSTICS},
         seeds=[settings["seed"]],
-        dataset=dataset,
+        dataset=data,
         started=started,
     )
     write_results(run, content)
     training_curves(run)
     kept = {name: settings[name] for name in ("model", "objective", "spec", "window", "steps", "batch_size", "seed")}
-    save(model, {"format": FORMAT, **kept, "dataset": dataset, "versions": content["versions"]}, run)
+    told = {"dataset": data, "collected": collected, "versions": content["versions"]}
+    save(model, {"format": FORMAT, **kept, **told}, run)
 
 
 if __name__ == "__main__":

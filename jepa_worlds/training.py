@@ -143,7 +143,7 @@ class Trainer:
                 report(1)
                 if self._due(schedule.log_every):
                     self._check(run)
-                    row = {f"train/{name}": round(float(number), 6) for name, number in numbers.items()}
+                    row = {f"train/{name}": float(f"{float(number):.6g}") for name, number in numbers.items()}
                     rate = frames / (time.perf_counter() - started)
                     log.write(self.step, **row, lr=self.optimizer.param_groups[0]["lr"], frames_per_second=round(rate))
                     progress.set_postfix({"loss": f"{row['train/loss']:.3g}", "frames/s": f"{rate:.0f}"}, refresh=False)

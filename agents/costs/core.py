@@ -24,7 +24,7 @@ class Aims:
     """What a plan is for, and what was fitted to judge it. Each term says in its ``needs`` what it takes of this.
 
     Attributes:
-        goal: [B, D], the latent of what should be seen.
+        goal: [B, G], what `WorldModel.achieved_goal` makes of the latent of what should be seen.
         factors: {name: [B, F]}, values that factors should have.
         readouts: {name: [..., D] -> [..., F]}, probes of factors, in their units.
         heads: {name: module}, see `agents.heads`.
@@ -51,12 +51,14 @@ class Imagined:
         actions: [B, N, H, A], in the environment's units.
         start: [B, D], the latents of now.
         aims: what the plans are for.
+        achieved: [B, N, H, G], what of the latents is compared with goals (`WorldModel.achieved_goal`).
     """
 
     latents: Tensor
     actions: Tensor
     start: Tensor
     aims: Aims
+    achieved: Tensor
 
 
 class Term(nn.Module, ABC):
@@ -148,7 +150,8 @@ def plan_cost(costs: Costs, model: WorldModel, state: Tensor, aims: Aims | None 
                 f"{tuple(actions.shape)}"
             )
         with torch.set_grad_enabled(torch.is_grad_enabled() and actions.requires_grad):
-            return costs(Imagined(imagine(model, state, actions, bf16), actions, start, aims))
+            latents = imagine(model, state, actions, bf16)
+            return costs(Imagined(latents, actions, start, aims, model.achieved_goal(latents)))
 
     return cost
 
@@ -188,15 +191,18 @@ def _check(costs: Costs, model: WorldModel, state: Tensor, aims: Aims) -> None:
                 f"the aim for {name!r} must be [{len(state)}, F], one an environment, and finite, got "
                 f"{tuple(x.shape)}{_where(x)}"
             )
+    wide = model.achieved_goal(state[:, :size]).shape[1]
     goal = aims.goal if "goal" in costs.needs else None
-    if goal is not None and (goal.shape != (len(state), size) or not goal.isfinite().all()):
+    if goal is not None and (goal.shape != (len(state), wide) or not goal.isfinite().all()):
         raise ValueError(
-            f"the goal must be [{len(state)}, {size}], a latent an environment, and finite, got {tuple(goal.shape)}"
-            f"{_where(goal)}"
+            f"the goal must be [{len(state)}, {wide}], what the model's achieved_goal() makes of a latent, one an "
+            f"environment, and finite, got {tuple(goal.shape)}{_where(goal)}"
         )
     for name, head in aims.heads.items():
-        if getattr(head, "latent_dim", size) != size:
-            raise ValueError(f"the head {name!r} takes latents of {head.latent_dim} numbers, the model's have {size}")
+        for what, has in {"latent": size, "goal": wide}.items():
+            takes = getattr(head, f"{what}_dim", has)
+            if takes != has:
+                raise ValueError(f"the head {name!r} takes {what}s of {takes} numbers, the model's have {has}")
 
 
 def _where(x: Tensor) -> str:

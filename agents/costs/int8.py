@@ -27,7 +27,10 @@ def int8(model: WorldModel) -> WorldModel:
     """
     elsewhere = {x.device.type for x in model.parameters()} - {"cpu"}
     if elsewhere:
-        raise ValueError(f"8 bits are for models on a CPU, this one is on {sorted(elsewhere)}: imagine with bf16=True")
+        raise ValueError(
+            f"8 bits are for models on a CPU, this one is on {sorted(elsewhere)}: choose precision=bf16 or fp32, or "
+            f"device=cpu"
+        )
     quick = copy.deepcopy(model)
     for module in list(quick.modules()):
         for name, child in module.named_children():

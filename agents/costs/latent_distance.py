@@ -12,7 +12,7 @@ from agents.costs.core import Imagined, Steps, Term, checked_steps, counted
 
 
 class LatentDistance(Term):
-    """``l2``: ‖z_k − z_goal‖ / √D. ``cosine``: 1 − cos(z_k, z_goal).
+    """``l2``: ‖z_k − z_goal‖ / √G. ``cosine``: 1 − cos(z_k, z_goal); of the G numbers of `WorldModel.achieved_goal`.
 
     DINO-WM and LeWM judge the last step alone; eb_jepa found the sum over steps, which asks for the goal to be reached
     early and kept, to reach more goals than the last step (97 against 89 % in two rooms).
@@ -35,7 +35,8 @@ class LatentDistance(Term):
 
     def forward(self, imagined: Imagined) -> Tensor:
         assert imagined.aims.goal is not None
-        latents, goal = counted(imagined.latents, self.steps), imagined.aims.goal[:, None, None].float()  # [B, 1, 1, D]
+        achieved = counted(imagined.achieved, self.steps)  # [B, N, H or 1, G]
+        goal = imagined.aims.goal[:, None, None].float()  # [B, 1, 1, G]
         if self.distance == "cosine":
-            return (1 - F.cosine_similarity(latents, goal, dim=-1)).mean(dim=-1)
-        return torch.linalg.vector_norm(latents - goal, dim=-1).mean(dim=-1) / goal.shape[-1] ** 0.5
+            return (1 - F.cosine_similarity(achieved, goal, dim=-1)).mean(dim=-1)
+        return torch.linalg.vector_norm(achieved - goal, dim=-1).mean(dim=-1) / goal.shape[-1] ** 0.5

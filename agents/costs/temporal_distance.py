@@ -27,5 +27,5 @@ class TemporalDistanceCost(Term):
     def forward(self, imagined: Imagined) -> Tensor:
         assert imagined.aims.goal is not None
         distance = imagined.aims.heads["temporal_distance"]
-        goal = imagined.aims.goal[:, None, None].float()  # [B, 1, 1, D]
-        return distance(counted(imagined.latents, self.steps), goal).mean(dim=-1)
+        goal = imagined.aims.goal[:, None, None].float()  # [B, 1, 1, G]
+        return distance(counted(imagined.achieved, self.steps), goal).mean(dim=-1)

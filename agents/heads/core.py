@@ -22,6 +22,7 @@ class Trajectories:
             frame of an episode.
         last: [M], the number of the last frame of the episode that a frame is from.
         rewards: [M], of ``actions[i]``; None if there are none.
+        achieved: [M, G], what of the latents is compared with goals (`WorldModel.achieved_goal`); None: all of them.
 
     Raises:
         ValueError: shapes that do not fit, an episode that ends before it begins, or no step at all.
@@ -31,19 +32,27 @@ class Trajectories:
     actions: Tensor
     last: Tensor
     rewards: Tensor | None = None
+    achieved: Tensor | None = None
 
     def __post_init__(self) -> None:
         count = len(self.latents)
         shapes = {n: tuple(x.shape) for n in self.__dataclass_fields__ if (x := getattr(self, n)) is not None}
         flat = {len(shapes[name]) for name in ("last", "rewards") if name in shapes} == {1}
         fits = all(shape[:1] == (count,) for shape in shapes.values())
-        if not (fits and flat and self.latents.ndim == self.actions.ndim == 2):
-            raise ValueError(f"latents must be [M, D], actions [M, A], last and rewards [M], got {shapes}")
+        if not (fits and flat and self.latents.ndim == self.actions.ndim == self.goals.ndim == 2):
+            raise ValueError(
+                f"latents must be [M, D], actions [M, A], last and rewards [M], achieved [M, G], got {shapes}"
+            )
         number = torch.arange(count, device=self.last.device)
         if not ((self.last >= number) & (self.last < count)).all():
             raise ValueError("last must be the number of a frame that does not come before")
         if not (self.last > number).any():
             raise ValueError(f"episodes of {count} frames without a step: there is nothing to fit")
+
+    @property
+    def goals(self) -> Tensor:
+        """The goals that frames would be: [M, G]."""
+        return self.latents if self.achieved is None else self.achieved
 
     def steps(self) -> Tensor:
         """The numbers of all frames that another follows."""
@@ -101,8 +110,7 @@ class Head(nn.Module, ABC):
 
     def prepare(self, data: Trajectories) -> None:
         """Take up the moments of the data, once, before it is fitted."""
-        self.mean.copy_(data.latents.mean(dim=0))
-        self.std.copy_(data.latents.std(dim=0).clamp_min(1e-3 * float(data.latents.std(dim=0).max()) + 1e-8))
+        _take_up(self.mean, self.std, data.latents)
 
     def after_step(self) -> None:
         """What happens after each step of gradient descent: nothing, unless there are target networks."""
@@ -111,6 +119,39 @@ class Head(nn.Module, ABC):
     def standardised(self, latents: Tensor) -> Tensor:
         """[..., D] -> [..., D]."""
         return (latents.float() - self.mean) / self.std
+
+
+class GoalHead(Head):
+    """A head that is given goals, which it standardises too.
+
+    Args:
+        latent_dim: size D of a latent.
+        goal_dim: size G of a goal, see `WorldModel.achieved_goal`; None: that of a latent.
+
+    Raises:
+        ValueError: a size that is not positive; in `prepare`, goals of another size.
+    """
+
+    goal_mean: Tensor
+    goal_std: Tensor
+
+    def __init__(self, latent_dim: int, goal_dim: int | None = None) -> None:
+        super().__init__(latent_dim)
+        self.goal_dim = latent_dim if goal_dim is None else goal_dim
+        if self.goal_dim < 1:
+            raise ValueError(f"goal_dim must be an integer of at least 1, got {goal_dim!r}")
+        self.register_buffer("goal_mean", torch.zeros(self.goal_dim))
+        self.register_buffer("goal_std", torch.ones(self.goal_dim))
+
+    def prepare(self, data: Trajectories) -> None:
+        super().prepare(data)
+        if data.goals.shape[1] != self.goal_dim:
+            raise ValueError(f"the head takes goals of {self.goal_dim} numbers, these have {data.goals.shape[1]}")
+        _take_up(self.goal_mean, self.goal_std, data.goals)
+
+    def standardised_goals(self, goals: Tensor) -> Tensor:
+        """[..., G] -> [..., G]."""
+        return (goals.float() - self.goal_mean) / self.goal_std
 
 
 def mlp(inputs: int, hidden_dims: Sequence[int], outputs: int) -> nn.Sequential:
@@ -139,6 +180,13 @@ def followed(target: nn.Module, network: nn.Module, tau: float) -> None:
     with torch.no_grad():
         for slow, fast in zip(target.parameters(), network.parameters(), strict=True):
             slow.lerp_(fast, tau)
+
+
+def _take_up(mean: Tensor, std: Tensor, rows: Tensor) -> None:
+    """Moments of the columns of rows [M, F], into [F] each; those that hardly vary are not blown up."""
+    spread = rows.std(dim=0)
+    mean.copy_(rows.mean(dim=0))
+    std.copy_(spread.clamp_min(1e-3 * float(spread.max()) + 1e-8))
 
 
 def require_shares(**shares: float) -> None:

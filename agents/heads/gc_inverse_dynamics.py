@@ -19,7 +19,7 @@ class GoalInverseDynamics(GoalPolicy):
     further away than K steps are not like those that it has seen.
 
     Args:
-        latent_dim, action_dim, action_sizes, hidden_dims: see `GoalPolicy`.
+        latent_dim, action_dim, action_sizes, hidden_dims, goal_dim: see `GoalPolicy`.
         horizon: K, in steps.
 
     Raises:
@@ -33,12 +33,13 @@ class GoalInverseDynamics(GoalPolicy):
         action_sizes: Sequence[int] = (),
         hidden_dims: Sequence[int] = (256, 256),
         horizon: int = 5,
+        goal_dim: int | None = None,
     ) -> None:
-        super().__init__(latent_dim, action_dim, action_sizes, hidden_dims)
+        super().__init__(latent_dim, action_dim, action_sizes, hidden_dims, goal_dim)
         if horizon < 1:
             raise ValueError(f"horizon must be an integer of at least 1, got {horizon!r}")
         self.horizon = horizon
 
     def loss(self, data: Trajectories, frames: Tensor, generator: torch.Generator) -> Terms:
-        goals = data.latents[data.later(frames, generator, horizon=self.horizon)]
+        goals = data.goals[data.later(frames, generator, horizon=self.horizon)]
         return {"inverse_dynamics": self.unlikelihood(data.latents[frames], goals, data.actions[frames]).mean()}

@@ -17,5 +17,5 @@ class GCBC(GoalPolicy):
     """
 
     def loss(self, data: Trajectories, frames: Tensor, generator: torch.Generator) -> Terms:
-        goals = data.latents[data.later(frames, generator)]
+        goals = data.goals[data.later(frames, generator)]
         return {"behaviour": self.unlikelihood(data.latents[frames], goals, data.actions[frames]).mean()}

@@ -26,7 +26,7 @@ class GCIQL(GoalPolicy):
     those of the policy come uniformly from later in the trajectory, or from anywhere.
 
     Args:
-        latent_dim, action_dim, action_sizes, hidden_dims: see `GoalPolicy`.
+        latent_dim, action_dim, action_sizes, hidden_dims, goal_dim: see `GoalPolicy`.
         expectile: τ, above ½.
         discount: γ of a step.
         temperature: β.
@@ -52,8 +52,9 @@ class GCIQL(GoalPolicy):
         random_goals: float = 0.3,
         same_goals: float = 0.2,
         random_policy_goals: float = 0.0,
+        goal_dim: int | None = None,
     ) -> None:
-        super().__init__(latent_dim, action_dim, action_sizes, hidden_dims)
+        super().__init__(latent_dim, action_dim, action_sizes, hidden_dims, goal_dim)
         require_shares(
             expectile=expectile,
             tau=tau,
@@ -68,8 +69,9 @@ class GCIQL(GoalPolicy):
             )
         self.expectile, self.discount, self.temperature, self.tau = expectile, discount, temperature, tau
         self.random_goals, self.same_goals, self.random_policy_goals = random_goals, same_goals, random_policy_goals
-        self.value = mlp(2 * latent_dim, hidden_dims, 1)
-        self.critics = nn.ModuleList([mlp(2 * latent_dim + action_dim, hidden_dims, 1) for _ in range(2)])
+        joined = latent_dim + self.goal_dim
+        self.value = mlp(joined, hidden_dims, 1)
+        self.critics = nn.ModuleList([mlp(joined + action_dim, hidden_dims, 1) for _ in range(2)])
         self.slow_critics = copy.deepcopy(self.critics).requires_grad_(False)
 
     def loss(self, data: Trajectories, frames: Tensor, generator: torch.Generator) -> Terms:
@@ -77,7 +79,7 @@ class GCIQL(GoalPolicy):
         actions = data.actions[frames]
         told = (actions - self.action_mean) / self.action_std
         number = self._goals(data, frames, generator)
-        goals = self.standardised(data.latents[number])
+        goals = self.standardised_goals(data.goals[number])
         away = (frames != number).float()
 
         value = self._value(here, goals)
@@ -90,10 +92,10 @@ class GCIQL(GoalPolicy):
         random = torch.rand(len(frames), generator=generator, device=frames.device) < self.random_policy_goals
         number = torch.where(random, data.anywhere(len(frames), generator), data.later(frames, generator))
         with torch.no_grad():
-            goals = self.standardised(data.latents[number])
+            goals = self.standardised_goals(data.goals[number])
             advantage = self._q(self.slow_critics, here, told, goals).amin(dim=0) - self._value(here, goals)
             weight = (self.temperature * advantage).exp().clamp_max(HEAVIEST)
-        unlikelihood = self.unlikelihood(data.latents[frames], data.latents[number], actions)
+        unlikelihood = self.unlikelihood(data.latents[frames], data.goals[number], actions)
         return {
             "value": expectile_loss(best - value, best - value, self.expectile),
             "critic": (target - q).square().mean(dim=1).sum(),

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from agents.heads.core import Head, Trajectories, expectile_loss, followed, mlp, require_shares
+from agents.heads.core import GoalHead, Trajectories, expectile_loss, followed, mlp, require_shares
 from agents.objectives.core import Terms
 
 
-class TemporalDistance(Head):
+class TemporalDistance(GoalHead):
     """d(s, g) = ‖φ(s) − φ(g)‖, of which −d is the value of goal-conditioned offline reinforcement learning.
 
     With reward −1 for every step until the goal is reached, V(s, g) = −d(s, g) is fitted to r + γ·V̄(s′, g) by expectile
@@ -21,7 +21,7 @@ class TemporalDistance(Head):
     and V̄ is a slow copy. Goals come later in the trajectory, P(k) ∝ γᵏ, or from anywhere.
 
     d is a discounted number of steps: n steps are (1 − γⁿ) / (1 − γ) of them. It is a metric, so it takes as long there
-    as back.
+    as back, and of s it takes what there is of g too: `WorldModel.achieved_goal`.
 
     Args:
         latent_dim: size D.
@@ -31,6 +31,7 @@ class TemporalDistance(Head):
         discount: γ of a step.
         tau: by which the slow copy follows.
         random_goals: share of goals from anywhere.
+        goal_dim: size G of a goal; None: that of a latent.
 
     Raises:
         ValueError: an argument that is out of range.
@@ -45,29 +46,30 @@ class TemporalDistance(Head):
         discount: float = 0.99,
         tau: float = 0.005,
         random_goals: float = 0.375,
+        goal_dim: int | None = None,
     ) -> None:
-        super().__init__(latent_dim)
+        super().__init__(latent_dim, goal_dim)
         require_shares(expectile=expectile, tau=tau, random_goals=random_goals)
         if dim < 1 or not 0 < discount < 1:
             raise ValueError(f"dim must be positive and discount between 0 and 1, got {dim!r} and {discount!r}")
         self.expectile, self.discount, self.tau, self.random_goals = expectile, discount, tau, random_goals
-        self.maps = nn.ModuleList([mlp(latent_dim, hidden_dims, dim) for _ in range(2)])
+        self.maps = nn.ModuleList([mlp(self.goal_dim, hidden_dims, dim) for _ in range(2)])
         self.slow_maps = copy.deepcopy(self.maps).requires_grad_(False)
 
-    def forward(self, latents: Tensor, goals: Tensor) -> Tensor:
-        """d, in discounted steps, the mean over both φ: [..., D], [..., D] -> [...]; shapes are broadcast."""
-        return -self._values(self.maps, latents, goals).mean(dim=0)
+    def forward(self, achieved: Tensor, goals: Tensor) -> Tensor:
+        """d, in discounted steps, the mean over both φ: [..., G], [..., G] -> [...]; shapes are broadcast."""
+        return -self._values(self.maps, achieved, goals).mean(dim=0)
 
-    def steps(self, latents: Tensor, goals: Tensor) -> Tensor:
+    def steps(self, achieved: Tensor, goals: Tensor) -> Tensor:
         """d as a number of steps n, of which d = (1 − γⁿ) / (1 − γ); those that are too far away are very many."""
-        left = (1 - (1 - self.discount) * self(latents, goals)).clamp_min(1e-6)
+        left = (1 - (1 - self.discount) * self(achieved, goals)).clamp_min(1e-6)
         return left.log() / torch.log(torch.tensor(self.discount, device=left.device))
 
     def loss(self, data: Trajectories, frames: Tensor, generator: torch.Generator) -> Terms:
         later, anywhere = data.later(frames, generator, self.discount), data.anywhere(len(frames), generator)
         random = torch.rand(len(frames), generator=generator, device=frames.device) < self.random_goals
         goal = torch.where(random, anywhere, later)
-        here, there, goals = data.latents[frames], data.latents[frames + 1], data.latents[goal]
+        here, there, goals = data.goals[frames], data.goals[frames + 1], data.goals[goal]
         away = (frames != goal).float()  # 0 where the goal is reached: no reward is missed, and nothing follows
         with torch.no_grad():
             after = self._values(self.slow_maps, there, goals)  # [2, B]
@@ -80,10 +82,10 @@ class TemporalDistance(Head):
     def after_step(self) -> None:
         followed(self.slow_maps, self.maps, self.tau)
 
-    def _values(self, maps: nn.ModuleList, latents: Tensor, goals: Tensor) -> Tensor:
-        """V of both maps: [..., D], [..., D] -> [2, ...]."""
-        latents, goals = self.standardised(latents), self.standardised(goals)
-        return torch.stack([-_length(phi(latents) - phi(goals)) for phi in maps])
+    def _values(self, maps: nn.ModuleList, achieved: Tensor, goals: Tensor) -> Tensor:
+        """V of both maps: [..., G], [..., G] -> [2, ...]."""
+        achieved, goals = self.standardised_goals(achieved), self.standardised_goals(goals)
+        return torch.stack([-_length(phi(achieved) - phi(goals)) for phi in maps])
 
 
 def _length(x: Tensor) -> Tensor:

@@ -22,7 +22,9 @@ class Ridge(Probe):
         ValueError: no penalties, or one that is not a positive number.
     """
 
-    def __init__(self, penalties: Sequence[float] = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1, 10, 100, 1000)) -> None:
+    def __init__(
+        self, penalties: Sequence[float] = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1, 10, 100, 1000)
+    ) -> None:
         if not penalties or not all(isinstance(x, (int, float)) and 0 < x < float("inf") for x in penalties):
             raise ValueError(f"penalties must be positive numbers, at least one, got {penalties!r}")
         self.penalties = tuple(penalties)

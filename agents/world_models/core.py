@@ -57,6 +57,14 @@ class WorldModel(nn.Module, ABC):
         """
         raise NoDecoder(f"{type(self).__name__} has no decoder")
 
+    def achieved_goal(self, latents: Tensor) -> Tensor:
+        """What of latents a goal can ask for, and is compared with: [..., D] -> [..., G].
+
+        A goal is one frame, whatever came before it. All of a latent, unless part of it holds the past. Goals are made
+        of latents in the same way.
+        """
+        return latents
+
     def update(self, state: Tensor | None, action: Tensor | None, frame: Tensor) -> Tensor:
         """The state of an acting agent after one more frame: [B, D'], [B, A], [B, C, H, W] -> [B, D'].
 

@@ -80,6 +80,10 @@ class RSSM(FrameModel):
         embedded = self._embedded(self._normalised(self._from_the_first(frames)))
         return torch.cat(self._filtered(embedded, actions)[:2], dim=-1)
 
+    def achieved_goal(self, latents: Tensor) -> Tensor:
+        """s. What h holds is the way there, and one frame tells nothing of that: [..., D] -> [..., S]."""
+        return self._split(latents)[1]
+
     def update(self, state: Tensor | None, action: Tensor | None, frame: Tensor) -> Tensor:
         """As in `WorldModel`. After the latent, a state holds the last K−1 frames: D' = D + (K−1)·C·H·W."""
         seen = self._seen(None if state is None else state[:, self.latent_dim :], frame)

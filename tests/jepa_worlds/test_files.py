@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import errno
+import os
 import resource
+import shutil
+import subprocess
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
-from jepa_worlds.files import atomic, digest, read_json, temporary_name, versions, write_array, write_json, writing
+from jepa_worlds.files import (
+    atomic,
+    commit,
+    digest,
+    read_json,
+    temporary_name,
+    versions,
+    write_array,
+    write_json,
+    writing,
+)
 
 
 @contextmanager
@@ -138,3 +151,30 @@ def test_versions__name_the_packages_that_results_depend_on(monkeypatch):
     assert found["numpy"] == np.__version__
     monkeypatch.setenv("PATH", "/nowhere")  # no git: no commit, and no error
     assert versions() == {name: version for name, version in found.items() if name != "commit"}
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="needs git")
+def test_commit__says_whether_tracked_files_differ_from_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+
+    def git(*arguments):
+        who = ["-c", "user.name=A", "-c", "user.email=a@b"]
+        done = subprocess.run(["git", "-C", tmp_path, *who, *arguments], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    file = tmp_path / "a.py"
+    file.write_text("1")
+    assert commit(tmp_path) is None  # no clone
+    git("init")
+    assert commit(tmp_path) == "unknown"  # nothing is committed
+    git("add", "a.py")
+    git("commit", "-m", "a")
+    git("tag", "-a", "v1", "-m", "v1")
+    head = git("rev-parse", "HEAD")
+    assert len(head) == 40 and commit(tmp_path) == head
+    (tmp_path / "untracked.py").write_text("1")
+    assert commit(tmp_path) == head
+    file.write_text("22")
+    assert commit(tmp_path) == f"{head}-dirty"
+    git("add", "a.py")
+    assert commit(tmp_path) == f"{head}-dirty"

@@ -25,7 +25,7 @@ from jepa_worlds.dataset import Dataset
 from jepa_worlds.heads import fit_head, fitted_head, new_head, sizes, trajectories
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-SPEC = {"latent_dim": 4, "action_dim": 3, "action_sizes": [3]}
+SPEC = {"latent_dim": 4, "goal_dim": 4, "action_dim": 3, "action_sizes": [3]}
 
 
 class FirstPixels(WorldModel):
@@ -93,6 +93,16 @@ def test_trajectories__are_the_latents_of_whole_episodes(
     inside = data.steps()
     moved = data.latents[inside + 1, 3] - data.latents[inside, 3]
     torch.testing.assert_close(moved, data.actions[inside].sum(dim=1))
+
+
+def test_trajectories__say_what_goals_latents_achieve(races: Dataset) -> None:
+    class Sums(FirstPixels):
+        def achieved_goal(self, latents: Tensor) -> Tensor:
+            return latents[..., :3]
+
+    whole, part = trajectories(FirstPixels(), races), trajectories(Sums(), races)
+    assert torch.equal(whole.goals, whole.latents) and torch.equal(part.goals, part.latents[:, :3])
+    assert sizes(Sums(), {"spec": {"action_dim": 3}})["goal_dim"] == 3
 
 
 def test_trajectories__of_the_first_episodes(races: Dataset) -> None:
@@ -243,4 +253,4 @@ def test_cost_config__builds(name: str) -> None:
 def test_sizes__are_what_a_run_s_card_and_its_model_say() -> None:
     card = {"spec": {"action_dim": 3, "frame_shape": [1, 2, 2]}}
     found = sizes(FirstPixels(), card)
-    assert found == {"action_dim": 3, "frame_shape": [1, 2, 2], "latent_dim": 4, "action_sizes": []}
+    assert found == {"action_dim": 3, "frame_shape": [1, 2, 2], "latent_dim": 4, "goal_dim": 4, "action_sizes": []}

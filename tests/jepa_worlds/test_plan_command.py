@@ -6,14 +6,19 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hydra.errors import HydraException
 from PIL import Image
+from safetensors.torch import load_file
 
+from agents.heads.gcbc import GCBC
 from agents.planners.core import Planner
-from jepa_worlds import plan, plan_pictures, plan_rows, train
+from jepa_worlds import actors, heads, plan, plan_pictures, plan_rows, train
+from jepa_worlds.actors import Following
 from jepa_worlds.app import EXPECTED, Plain, command, composed, explained
 from jepa_worlds.arenas import Arena
 from jepa_worlds.plan_pictures import followed
@@ -75,7 +80,10 @@ def test_plan__writes_results_in_the_shape_of_every_command(out: Path, run: Path
 
 def test_plan__draws_paths_and_a_film(out: Path) -> None:
     assert np.asarray(Image.open(out / "paths.png")).std() > 5 and (out / "film.mp4").stat().st_size > 5000
-    assert {file.name for file in (out / "heads" / "tiny").iterdir()} >= {"gcbc.json", "gciql.safetensors"}
+    for seed in (0, 5):
+        kept = out / "heads" / "tiny" / f"seed-{seed}"
+        assert {file.name for file in kept.iterdir()} >= {"gcbc.json", "gciql.safetensors"}
+        assert json.loads((kept / "gcbc.json").read_text())["seed"] == seed
 
 
 def test_plan__goes_on_and_says_so(
@@ -97,6 +105,47 @@ def test_plan__goes_on_and_says_so(
     said = capsys.readouterr().out
     assert "\nplan/moving_dot/v1, 2 × 3 episodes of 3 steps:\n" in said and "| **tiny** | " in said
     assert "| already there | " in said and f"Protocol plan/moving_dot/v1 ({found['protocol']['hash']})" in said
+
+
+def test_plan__plays_the_episodes_of_a_seed_with_the_heads_of_that_seed(
+    out: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What goes on fits the heads of seeds that have episodes left, and no others."""
+    copy = Path(shutil.copytree(out, tmp_path / "out"))
+    file = plan_rows.row_file(copy, "gcbc on tiny")
+    row = json.loads(file.read_text())
+    assert row["settings"]["fit"]["seeds"] == [0, 5]
+    whole, row["episodes"] = row["episodes"], row["episodes"][:4]
+    file.write_text(json.dumps(row))
+    shutil.rmtree(copy / "heads")
+    fitted, acting = [], []
+    fit, begin = heads.fit_head, Following.begin
+    monkeypatch.setattr(heads, "fit_head", lambda *given, **more: fitted.append(more["seed"]) or fit(*given, **more))
+    monkeypatch.setattr(Following, "begin", lambda self, *given: acting.append(self.policy) or begin(self, *given))
+    planned(run, copy, "baselines=[gcbc,gciql]", "shown=2", "film=false", draw=True)
+    assert fitted == [5] and json.loads(file.read_text())["episodes"] == whole
+    weights = load_file(copy / "heads" / "tiny" / "seed-5" / "gcbc.safetensors")
+    other = load_file(out / "heads" / "tiny" / "seed-0" / "gcbc.safetensors")
+    [policy] = acting
+    assert all(torch.equal(x, weights[name]) for name, x in policy.state_dict().items())
+    assert not torch.equal(weights["policy.0.weight"], other["policy.0.weight"])
+
+
+def test_plan__asks_of_a_recurrent_model_for_what_the_goal_s_frame_tells(
+    dataset_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = ["model=rssm", "model.hidden_dim=8", "stochastic.choices=2", "stochastic.classes=3", "decoder.width=4"]
+    run = trained(dataset_path, tmp_path / "rssm", *small)
+    asked: list[Any] = []
+    cost, act = actors.plan_cost, GCBC.act
+    monkeypatch.setattr(actors, "plan_cost", lambda *given: asked.append(given[3].goal) or cost(*given))
+    monkeypatch.setattr(GCBC, "act", lambda self, z, goals: asked.append(goals) or act(self, z, goals))
+    costs = ["cost=[latent_distance,temporal_distance]", "baselines=[gcbc]"]
+    found = planned(run, tmp_path / "out", *costs, "protocol.seeds=[0]", "ceiling=false")
+    assert list(found["metrics"]) == ["rssm", "gcbc on rssm"] and found["rows"][1]["config"]["head"]["goal_dim"] == 6
+    assert {tuple(goal.shape) for goal in asked} == {(3, 6)} and len(asked) == 6
+    sums = {goal.unflatten(1, (2, 3)).sum(dim=2).mul(1e3).round().unique().item() for goal in asked}
+    assert sums == {1000}  # they are probabilities, as s is
 
 
 def test_plan__interrupted_keeps_what_is_finished(
@@ -221,7 +270,11 @@ def test_plan__compares_runs_under_one_protocol_only(run: Path, collect_to, tmp_
             ["protocol=plan/pendulum/v1"],
             r"Pendulum-v0 are Box\(-2.0, 2.0, \(1,\), float32\), the model in tiny takes 2",
         ),
-        (["protocol=plan/two_rooms/v1"], "the world model does not take frames of shape"),
+        (
+            ["protocol=plan/two_rooms/v1"],
+            "the data of tiny are from jepa_worlds/MovingDot-v0, and the protocol is of another world, jepa_worlds/Two",
+        ),
+        (["protocol.env.size=32"], "the world model does not take frames of shape"),
         (["cost=factor_distance", "cost.terms.factor_distance.factor=x"], "an aim for the factor 'x', and goals have"),
         (["cost=factor_predicate", "cost.terms.factor_predicate.factor=x"], "reads the factor 'x', the dataset has"),
         (["cost=reward"], "rewards of the dataset are 0.0: there is nothing to tell apart"),
@@ -233,6 +286,12 @@ def test_plan__refuses_bad_input(run: Path, tmp_path: Path, overrides: list[str]
     with pytest.raises(EXPECTED, match=message):
         planned(run, tmp_path / "out", *overrides)
     assert not (tmp_path / "out" / "results.json").exists()
+
+
+def test_plan__notes_settings_of_worlds_that_the_data_are_not_from(run: Path, tmp_path: Path) -> None:
+    found = planned(run, tmp_path / "out", "+protocol.env.max_step=6.0", "protocol.seeds=[0]", "ceiling=false")
+    said = "The data of tiny are of other settings than the protocol: env.max_step=4.0 (now 6.0)."
+    assert found["notes"] == [said]
 
 
 def test_plan__lists_protocols_where_none_is_given(run: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +20,7 @@ from jepa_worlds import actors, plan_rows
 from jepa_worlds.actors import Behaving, Simulating, Still
 from jepa_worlds.arenas import Arena
 from jepa_worlds.plan_rows import Row, check_row, play_row, row_file, summary, wilson
+from jepa_worlds.plan_tables import numbers
 
 SHORT = protocol("episodes=5", "seeds=[3,4]", "budget=4", "horizon=3")
 PLANNER = CEM(candidates=20, elites=4, iterations=2)
@@ -83,6 +86,25 @@ def test_play_row__goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
     assert found["effort"]["decisions"] == whole["effort"]["decisions"]
     assert found["effort"]["seconds"] > kept["effort"]["seconds"]
     assert play(simulated(), tmp_path / "out", 2) == found and len(calls) == 7
+
+
+def test_plan_rows__do_without_a_system_that_tells_of_memory(tmp_path, monkeypatch):
+    """Windows has no module `resource`: nothing is known then, and a peak that was known before stays."""
+    monkeypatch.setitem(sys.modules, "resource", None)
+    spec = importlib.util.spec_from_file_location("plan_rows_elsewhere", plan_rows.__file__)
+    elsewhere = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, elsewhere)
+    spec.loader.exec_module(elsewhere)
+    monkeypatch.setattr(elsewhere.torch.cuda, "is_available", lambda: False)
+
+    def played(out, at_once):
+        with tqdm(disable=True) as progress:
+            return elsewhere.play_row(Row("no", "floor", {}, lambda *_: Still()), SHORT, {}, out, at_once, progress)
+
+    content = played(tmp_path, 5)
+    assert len(content["episodes"]) == 10 and content["effort"]["memory"] is None
+    assert numbers(content, SHORT)["peak_memory_mib"] is None
+    assert elsewhere._added({**content["effort"], "memory": 70.0}, 0.0, elsewhere.Log(0), 1, 4)["memory"] == 70
 
 
 def test_play_row__tells_of_every_episode_once(tmp_path):

@@ -286,6 +286,56 @@ def test_probe__refuses_the_training_dataset_once_it_has_changed(
     assert not (run / "probe").exists()
 
 
+STATIC = ["distractor=uniform", "distractor.dynamics=static"]
+
+
+@pytest.mark.parametrize("known", ["card", "manifest"])
+def test_probe__refuses_to_score_on_episodes_that_the_model_was_trained_on(
+    run: Path, undrawn: None, other_dataset: Callable[..., Path], known: str
+) -> None:
+    card = json.loads((run / "model.json").read_text())
+    if known == "card":
+        card["dataset"]["path"] = "gone/static"
+    else:
+        del card["collected"]
+    (run / "model.json").write_text(json.dumps(card))
+    before = snapshot(run)
+    smaller = other_dataset("smaller", *STATIC, "episodes=46", "episode_length=20")
+    with pytest.raises(ValueError, match=r"holds out those from number 36 on.* learned from all below 38: .* seed"):
+        probe.main(composed("probe", [f"run={run}", f"data={smaller}"]))
+    assert snapshot(run) == before
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["episodes=48", "episode_length=20"],
+        ["seed=1"],
+        ["distractor.dynamics=dynamic"],
+        ["behaviour=uniform"],
+        ["env.sigma=2"],
+    ],
+)
+def test_probe__scores_on_episodes_that_the_model_has_not_seen(
+    run: Path, undrawn: None, other_dataset: Callable[..., Path], overrides: list[str]
+) -> None:
+    other = other_dataset("unseen", *STATIC, *overrides)
+    found = probe.main(composed("probe", [f"run={run}", f"data={other}"]))
+    assert math.isfinite(found["metrics"]["location"]["rollout_rmse"])
+
+
+def test_probe__scores_where_too_little_is_known_of_the_training_data(
+    run: Path, undrawn: None, dataset_path: Path, other_dataset: Callable[..., Path]
+) -> None:
+    card = json.loads((run / "model.json").read_text())
+    del card["collected"]
+    smaller = other_dataset("smaller", *STATIC)
+    for path in ("gone", str(dataset_path)):  # it is not there, or what is there has changed
+        card["dataset"] = {"path": path, "hash": "another"}
+        (run / "model.json").write_text(json.dumps(card))
+        assert probe.main(composed("probe", [f"run={run}", f"data={smaller}"]))["dataset"]["path"] == str(smaller)
+
+
 def test_probe__refuses_a_run_without_a_model(run: Path, tmp_path: Path, undrawn: None) -> None:
     (run / "model.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"its training has not finished; make one with jepa_worlds\.train"):

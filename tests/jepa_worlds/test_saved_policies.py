@@ -12,13 +12,17 @@ import pytest
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecNormalize
+from tqdm import tqdm
 
 from agents.behaviours.mixture import Mixture
 from agents.behaviours.sb3_policy import SB3Policy
+from agents.behaviours.uniform import Uniform
 from agents.policies.vec_env import ObservedVecEnv
 from envs import random
 from jepa_worlds import acting, evaluate, record, train
+from jepa_worlds.acting import play
 from jepa_worlds.app import Plain, composed, plain
+from jepa_worlds.arenas import HELD_OUT
 from jepa_worlds.behaviours import SB3_POLICY, identified, make_behaviour
 from jepa_worlds.checkpoint import load
 from jepa_worlds.downstream import Training, train_policy
@@ -227,7 +231,8 @@ def test_record__shows_a_policy_at_its_task_with_the_probe_of_its_latents(
         assert clip.truth["location"].shape == clip.readout["location"].shape == (7, 2)
         assert clip.goal is not None and clip.returns is not None
         assert clip.returns[0] == 0
-        env.reset(seed=[int(random.fold_in(random.fold_in(np.zeros(1, np.uint64), np.array([number])), 0)[0])])
+        key = random.fold_in(random.fold_in(np.zeros(1, np.uint64), HELD_OUT), np.array([number]))
+        env.reset(seed=[int(random.fold_in(key, 0)[0])])
         np.testing.assert_array_equal(clip.goal, env.unwrapped.goal()[0][0])  # type: ignore[attr-defined]
         assert (np.diff(clip.returns) < 0).all()  # minus the distance to the goal, each step
         assert len(np.unique(clip.readout["location"])) > 5
@@ -237,6 +242,17 @@ def test_record__shows_a_policy_at_its_task_with_the_probe_of_its_latents(
     np.testing.assert_array_equal(short.frames, clips[0].frames[:4])
     np.testing.assert_allclose(short.readout["location"], clips[0].readout["location"][:4], rtol=1e-5)
     np.testing.assert_array_equal(short.returns, clips[0].returns[:4])  # type: ignore[index]
+
+
+def test_play__no_episode_begins_as_one_of_a_dataset(
+    task: Plain, collect_to: Callable[..., Path], tmp_path: Path
+) -> None:
+    data = collect_to(tmp_path / "data", *TASK, "seed=0", "behaviour=uniform")
+    begun = columns(data, "frames").reshape(20, 6, 28, 28, 1)[:, 0]
+    env, behaviour = make_worlds(task, 1, held_out=True), Uniform()
+    for number in range(5):
+        first = play(env, behaviour, number, 1, tqdm(disable=True)).frames[0]
+        assert first.shape == begun[number].shape and not (begun == first).all(axis=(1, 2, 3)).any()
 
 
 @pytest.mark.parametrize("kind", ["pixels", "state"])

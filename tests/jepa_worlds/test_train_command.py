@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -149,6 +150,21 @@ def test_train__goes_on_where_the_dataset_is_now(
     assert_same_run(run_train("parts", "steps=3", f"data={moved}"), run_train("whole", "steps=3"))
 
 
+def test_train__goes_on_whatever_it_logs_saves_and_trusts_from_there(
+    run_train: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run_train("whole", "steps=5")
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        interrupt_at(3, patch)
+        run_train("parts", "steps=5")
+    parts = run_train("parts", "steps=5", "log_every=2", "save_every=1", "diagnose_every=3", "trust=[json]")
+    assert (parts / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert [row["step"] for row in rows(parts) if "train/loss" in row] == [1, 2, 4, 5]
+    assert [row["step"] for row in rows(parts) if "held_out/r_within" in row] == [3, 5]
+    config = yaml.safe_load((parts / "config.yaml").read_text())
+    assert (config["log_every"], config["trust"]) == (2, ["json"])
+
+
 def test_train__has_its_own_weights_for_every_seed(run_train: Callable[..., Path]) -> None:
     first, same, other = (run_train(name, "steps=2", f"seed={seed}") for name, seed in {"a": 0, "b": 0, "c": 1}.items())
     assert_same_run(first, same)
@@ -255,11 +271,23 @@ def test_train__refuses_the_folder_of_another_configuration(
     assert snapshot(tmp_path / "run") == before
 
 
+def test_train__says_how_runs_of_a_sweep_get_their_own_folders(
+    run_train: Callable[..., Path], dataset_path: Path, tmp_path: Path
+) -> None:
+    run = run_train("run", "steps=0")
+    with pytest.raises(ValueError, match=r"with other seed: choose another folder, or remove it\. In a") as caught:
+        run_train("run", "steps=0", "seed=1")
+    [override] = shlex.split(str(caught.value).rpartition("each takes its own: ")[2])
+    assert override == f"out={run}-${{seed}}"
+    own = train.main(composed("train", [f"data={dataset_path}", *TINY, "steps=0", "seed=1", override]))
+    assert own == tmp_path / "run-1"
+
+
 def test_train__refuses_to_go_on_with_another_dataset(run_train: Callable[..., Path], tmp_path: Path) -> None:
     run = run_train("run", "steps=1")
     other = collect.main(composed("collect", ["episodes=48", "seed=1", f"out={tmp_path / 'other'}"]))
     before = snapshot(run)
-    with pytest.raises(ValueError, match="holds a run with other dataset_hash"):
+    with pytest.raises(ValueError, match=r"holds a run with other dataset_hash, model, spec: .*, or remove it$"):
         run_train("run", "steps=1", f"data={other}")
     assert snapshot(run) == before
 
@@ -313,6 +341,9 @@ def test_train__writes_a_run_folder(run_train: Callable[..., Path], dataset_path
     card = json.loads((run / "model.json").read_text())
     assert (card["window"], card["seed"], card["batch_size"], card["steps"]) == (9, 7, 8, 3)
     assert (card["model"], card["spec"]) == (config["model"], config["spec"])
+    manifest = json.loads((dataset_path / "dataset.json").read_text())
+    assert card["collected"].keys() == {"env", "distractor", "behaviour", "seed", "splits"}
+    assert card["collected"].items() <= manifest.items()
     assert all(file.name.startswith("events.out.tfevents") for file in (run / "tensorboard").iterdir())
 
 

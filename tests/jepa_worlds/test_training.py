@@ -243,6 +243,19 @@ def test_fit__goes_on_to_the_same_bits(optimizer: str, windows: dict[str, Window
     assert [row["step"] for row in rows[0] if "train/loss" in row] == [1, 2, 3, 4, 5, 6]
 
 
+def test_fit__logs_six_digits_of_terms_however_small(windows: dict[str, Windows], tmp_path: Path) -> None:
+    made, seen = trainer(steps=1), list[dict[str, Tensor]]()
+    original, train_step = made.loss, made.train_step
+    made.loss = lambda batch: {name: 1e-9 * term for name, term in original(batch).items()}
+    made.train_step = lambda batch: seen.append(train_step(batch)) or seen[-1]  # type: ignore
+    fit(made, windows, tmp_path)
+    [row] = [row for row in read_metrics(tmp_path) if "train/loss" in row]
+    assert 0 < seen[0]["loss"] < 1e-7
+    for name, number in seen[0].items():
+        assert row[f"train/{name}"] == pytest.approx(float(number), rel=5e-6)
+        assert row[f"train/{name}"] == float(f"{row[f'train/{name}']:.5e}")
+
+
 def test_fit__sees_the_batches_of_its_steps(windows: dict[str, Windows], tmp_path: Path) -> None:
     seen: list[Tensor] = []
     for step in (3, None):

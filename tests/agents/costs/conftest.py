@@ -27,10 +27,30 @@ class Adds(WorldModel):
         return {}
 
 
+class Remembers(Adds):
+    """z = [h, p] with p′ = p + a, and a memory h of one number, in which steps are counted."""
+
+    latent_dim = 3
+
+    def achieved_goal(self, latents: Tensor) -> Tensor:
+        return latents[..., 1:]
+
+    def predict(self, latents: Tensor, actions: Tensor) -> Tensor:
+        moved = super().predict(latents[..., 1:], actions)
+        count = torch.arange(1.0, 1 + actions.shape[1])[:, None].expand(len(actions), -1, -1)
+        return torch.cat([latents[:, -1:, :1] + count, moved], dim=-1)
+
+
 @pytest.fixture
 def adds() -> WorldModel:
     """z′ = z + a."""
     return Adds().eval()
+
+
+@pytest.fixture
+def remembers() -> WorldModel:
+    """The same, behind a memory that no goal asks for."""
+    return Remembers().eval()
 
 
 @pytest.fixture

@@ -46,6 +46,19 @@ def test_plan_cost__takes_the_latent_that_a_state_begins_with(adds, candidates, 
     assert torch.equal(plan_cost(to_goal, adds, more, Aims(goal=goal))(actions), expected)
 
 
+@pytest.mark.parametrize(
+    "term", [LatentDistance(steps="last"), LatentDistance("cosine"), TemporalDistanceCost()], ids=lambda x: str(x)
+)
+def test_plan_cost__compares_with_goals_what_can_be_achieved(term, adds, remembers, candidates):
+    """Whatever the memory, and whatever it becomes: where a model has none, the cost is the same, bit for bit."""
+    costs, state, actions = Costs({"far": term}, {"far": 1.0}), torch.randn(3, 2), candidates()
+    aims = Aims(goal=torch.randn(3, 2), heads={"temporal_distance": lambda z, goal: (z - goal).abs().sum(dim=-1)})
+    expected = plan_cost(costs, adds, state, aims)(actions)
+    for memory in (0.0, 50.0):
+        whole = torch.cat([torch.full((3, 1), memory), state], dim=1)
+        assert torch.equal(plan_cost(costs, remembers, whole, aims)(actions), expected)
+
+
 def test_plan_cost__sends_gradients_to_actions(adds, to_goal):
     state, goal = torch.zeros(1, 2), torch.tensor([[3.0, 4.0]])
     actions = torch.zeros(1, 1, 3, 2, requires_grad=True)
@@ -145,6 +158,11 @@ def test_plan_cost__refuses_a_goal_of_the_wrong_shape(goal, adds, to_goal):
         plan_cost(to_goal, adds, torch.zeros(3, 2), Aims(goal=goal))
 
 
+def test_plan_cost__refuses_a_goal_with_a_memory(remembers, to_goal):
+    with pytest.raises(ValueError, match=r"the goal must be \[3, 2\].*one an environment, and finite, got \(3, 3\)"):
+        plan_cost(to_goal, remembers, torch.zeros(3, 3), Aims(goal=torch.zeros(3, 3)))
+
+
 @pytest.mark.parametrize("state", [torch.zeros(3, 1), torch.zeros(2), torch.zeros(3, 1, 2)])
 def test_plan_cost__refuses_a_state_of_the_wrong_shape(state, adds, to_goal):
     with pytest.raises(ValueError, match=r"the state must be \[B, D'\], the model's latent of 2 numbers first"):
@@ -180,6 +198,13 @@ def test_plan_cost__refuses_a_head_for_other_latents(adds):
     aims = Aims(goal=torch.zeros(3, 2), heads={"temporal_distance": TemporalDistance(5, (4,))})
     with pytest.raises(ValueError, match="'temporal_distance' takes latents of 5 numbers, the model's have 2"):
         plan_cost(costs, adds, torch.zeros(3, 2), aims)
+
+
+def test_plan_cost__refuses_a_head_for_other_goals(remembers):
+    costs = Costs({"t": TemporalDistanceCost()}, {"t": 1.0})
+    aims = Aims(goal=torch.zeros(3, 2), heads={"temporal_distance": TemporalDistance(3, (4,))})
+    with pytest.raises(ValueError, match="'temporal_distance' takes goals of 3 numbers, the model's have 2"):
+        plan_cost(costs, remembers, torch.zeros(3, 3), aims)
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 0, 2), (2, 4, 5, 2), (3, 5, 2)])

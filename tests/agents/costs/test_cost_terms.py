@@ -25,7 +25,7 @@ def cost(term: Term, **aims: Any) -> Tensor:
     latents = torch.full((1, 3, 3, 2), 9.0)
     latents[:, 1] = PATH
     actions = torch.tensor([1.0, 2.0, 3.0]).view(1, 3, 1, 1).expand(1, 3, 3, 2)
-    found = term(Imagined(latents, actions, torch.tensor([[1.0, 0.0]]), Aims(**aims)))
+    found = term(Imagined(latents, actions, torch.tensor([[1.0, 0.0]]), Aims(**aims), latents))
     assert found.shape == (1, 3)
     return found[0, 1]
 
@@ -44,7 +44,7 @@ def test_latent_distance__by_angle_does_not_depend_on_lengths(steps):
 
 def test_latent_distance__has_a_gradient_at_the_goal():
     latents = torch.zeros(1, 1, 2, 2, requires_grad=True)
-    term = LatentDistance()(Imagined(latents, latents, torch.zeros(1, 2), Aims(goal=torch.zeros(1, 2))))
+    term = LatentDistance()(Imagined(latents, latents, torch.zeros(1, 2), Aims(goal=torch.zeros(1, 2)), latents))
     term.sum().backward()
     assert torch.equal(latents.grad, torch.zeros(1, 1, 2, 2))
 

@@ -148,5 +148,5 @@ def test_int8__refuses_to_be_differentiated_instead_of_being_wrong():
 
 
 def test_int8__refuses_a_model_that_is_not_on_a_cpu():
-    with pytest.raises(ValueError, match=r"8 bits are for models on a CPU, this one is on \['meta'\]"):
+    with pytest.raises(ValueError, match=r"this one is on \['meta'\]: choose precision=bf16 or fp32, or device=cpu"):
         int8(jepa().to("meta"))

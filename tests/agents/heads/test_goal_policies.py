@@ -85,8 +85,10 @@ def test_goal_policy__acts_within_what_it_has_seen(data):
 
 @pytest.mark.parametrize(("latents", "goals"), [((3, 2), (2, 2)), ((3, 3), (3, 3)), ((2,), (2,))])
 def test_goal_policy__refuses_goals_of_the_wrong_shape(latents, goals):
-    with pytest.raises(ValueError, match=r"latents and goals must both be \[B, 2\]"):
+    with pytest.raises(ValueError, match=r"latents must be \[B, 2\], goals \[B, 2\], got"):
         GCBC(2, 2).act(torch.zeros(latents), torch.zeros(goals))
+    with pytest.raises(ValueError, match=r"latents must be \[B, 5\], goals \[B, 2\], got"):
+        GCBC(5, 2, goal_dim=2).act(torch.zeros(3, 5), torch.zeros(3, 5))
 
 
 def test_gciql__tells_which_of_the_actions_for_other_reasons_leads_to_a_goal():

@@ -61,6 +61,7 @@ def test_trajectories__anywhere_is_everywhere(data, generator):
         ({"actions": torch.zeros(9, 1)}, r"latents must be \[M, D\], actions \[M, A\].*'actions': \(9, 1\)"),
         ({"latents": torch.zeros(10)}, r"latents must be \[M, D\]"),
         ({"rewards": torch.zeros(10, 1)}, r"last and rewards \[M\].*'rewards': \(10, 1\)"),
+        ({"achieved": torch.zeros(10)}, r"achieved \[M, G\]"),
         ({"last": torch.arange(10) - 1}, "last must be the number of a frame that does not come before"),
         ({"last": torch.full((10,), 10)}, "last must be the number of a frame that does not come before"),
         ({"last": torch.arange(10)}, "episodes of 10 frames without a step"),
@@ -121,6 +122,49 @@ def test_head__trains_all_its_weights_but_those_that_follow(name, generator):
         assert moved == (not weight_name.startswith("slow_")) or shift, weight_name
 
 
+OF_GOALS = {
+    "temporal_distance": lambda latent_dim, goal_dim: TemporalDistance(latent_dim, (8,), dim=4, goal_dim=goal_dim),
+    "gcbc": lambda latent_dim, goal_dim: GCBC(latent_dim, 1, hidden_dims=(8,), goal_dim=goal_dim),
+    "gc_inverse_dynamics": lambda *dims: GoalInverseDynamics(dims[0], 1, hidden_dims=(8,), goal_dim=dims[1]),
+    "gciql": lambda *dims: GCIQL(dims[0], 1, hidden_dims=(8,), goal_dim=dims[1], random_policy_goals=0.5),
+}
+
+
+@pytest.mark.parametrize("name", OF_GOALS)
+def test_goal_head__knows_of_goals_what_can_be_achieved_and_all_of_the_present(name):
+    """A latent is a past and where it has led: nobody asks for a past."""
+    past, place, actions = torch.randn(10, 3), torch.randn(10, 2), torch.randn(10, 1)
+    head = OF_GOALS[name](5, 2)
+
+    def of(past):
+        return Trajectories(torch.cat([past, place], dim=1), actions, LAST, achieved=place)
+
+    def losses(past):
+        now = torch.full((50,), 6)  # and 7 after it
+        return torch.stack(list(head.loss(of(past), now, torch.Generator().manual_seed(0)).values()))
+
+    head.prepare(of(past))
+    goals, present = past.clone(), past.clone()
+    goals[[0, 1, 2, 3, 4, 5, 8, 9]] += 1
+    present[6] += 1
+    assert torch.equal(losses(goals), losses(past))
+    assert torch.equal(losses(present), losses(past)) == (name == "temporal_distance")
+
+
+@pytest.mark.parametrize("name", OF_GOALS)
+def test_goal_head__of_whole_latents_standardises_goals_as_latents(name, data):
+    head = OF_GOALS[name](2, None)
+    data = Trajectories(torch.randn(10, 2), data.actions, LAST)
+    head.prepare(data)
+    assert data.goals is data.latents and head.goal_dim == 2
+    assert torch.equal(head.standardised_goals(data.goals), head.standardised(data.latents))
+
+
+def test_goal_head__refuses_goals_of_another_size(data):
+    with pytest.raises(ValueError, match="the head takes goals of 1 numbers, these have 2"):
+        GCBC(2, 1, goal_dim=1).prepare(data)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -129,6 +173,7 @@ def test_head__trains_all_its_weights_but_those_that_follow(name, generator):
         (lambda: TemporalDistance(2, expectile=1.5), "expectile must be between 0 and 1, got 1.5"),
         (lambda: TemporalDistance(2, discount=1.0), "discount between 0 and 1, got 32 and 1.0"),
         (lambda: TemporalDistance(2, dim=0), "dim must be positive"),
+        (lambda: GCBC(2, 1, goal_dim=0), "goal_dim must be an integer of at least 1, got 0"),
         (lambda: GCBC(2, 3, (2, 2)), r"choices among \[2, 2\] are not actions of 3 numbers"),
         (lambda: GoalInverseDynamics(2, 1, horizon=0), "horizon must be an integer of at least 1, got 0"),
         (lambda: GCIQL(2, 1, random_goals=0.7, same_goals=0.4), "random_and_same_goals must be between 0 and 1"),

@@ -102,6 +102,11 @@ def test_encode__hands_the_encoder_normalised_frames(batch):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_achieved_goal__is_all_of_a_latent():
+    latents = torch.randn(3, 2, DIM)
+    assert make().achieved_goal(latents) is latents
+
+
 def test_encode__has_no_memory(batch):
     model, frames = make().eval(), batch["frames"]
     latents = model.encode(frames, batch["actions"])

@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.distributions import Independent, Normal, kl_divergence
 
+from agents.costs.core import Aims, Imagined
+from agents.costs.latent_distance import LatentDistance
 from agents.decoders.depth_to_space import DepthToSpace
 from agents.encoders.space_to_depth import SpaceToDepth
 from agents.objectives.core import weighted_sum
@@ -176,6 +178,32 @@ def test_update__feeding_frames_one_at_a_time_is_encoding_the_sequence(family, f
         state = model.update(state, batch["actions"][:, t - 1] if t else None, batch["frames"][:, t])
         assert state.shape == (8, DIM + (frames - 1) * 2 * 8 * 12)
         torch.testing.assert_close(state[:, :DIM], latents[:, t])
+
+
+# Goals
+
+
+@BOTH
+def test_achieved_goal__is_the_stochastic_state(family):
+    latents = torch.randn(3, 2, DIM)
+    assert torch.equal(make(family).achieved_goal(latents), latents[..., MEMORY:])
+
+
+@BOTH
+def test_achieved_goal__of_a_frame_is_the_same_after_any_past(family, batch):
+    """Where the posterior goes by frames alone, seeing the goal is having achieved it; memories are far apart."""
+    model = make(family).eval()
+    nn.init.zeros_(model.from_memory.weight)
+    seen, alone = model.encode(batch["frames"], batch["actions"])[:, -1], model.encode(batch["frames"][:, -1:])[:, 0]
+    distance = LatentDistance("l2", "last")
+
+    def far(achieved, goal):
+        rows = achieved[:, None, None]  # [B, N, H, G]
+        return distance(Imagined(rows, rows, achieved, Aims(goal=goal), rows))
+
+    assert far(model.achieved_goal(seen), model.achieved_goal(alone)).max() < 1e-5
+    assert far(seen, alone).min() > 0.1
+    assert far(model.achieved_goal(seen), model.achieved_goal(alone).roll(1, 0)).min() > 1e-3
 
 
 # Imagination
