@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from agents.probes.core import Probe, Samples, rmse
+from agents.probes.core import Probe, Samples
 
 
 class Ridge(Probe):
     """w = (XᵀX + λ·tr(XᵀX)/D·I)⁻¹ Xᵀy on centred features and targets, λ chosen on validation samples.
 
-    Solved once for all λ by an eigendecomposition, in double precision.
+    Each component of the targets has a λ of its own. All are solved for by one eigendecomposition, in double precision.
 
     Args:
         penalties: candidates for λ, relative to the mean eigenvalue.
@@ -34,11 +34,14 @@ class Ridge(Probe):
         x, y = train.features.double() - self.feature_mean, train.targets.double() - self.target_mean
         eigenvalues, basis = torch.linalg.eigh(x.mT @ x)  # [D], [D, D]
         projected, scale = basis.mT @ (x.mT @ y), eigenvalues.mean().clamp_min(1e-30)
-        errors = []
+        best = torch.full((y.shape[-1],), torch.inf, dtype=y.dtype, device=y.device)  # of each component
+        weight = torch.zeros_like(projected)
         for penalty in self.penalties:
             self.weight = basis @ (projected / (eigenvalues.clamp_min(0) + penalty * scale)[:, None])  # [D, F]
-            errors.append((float(rmse(self.predict(validation.features), validation.targets)), self.weight))
-        _, self.weight = min(errors, key=lambda pair: pair[0])
+            error = (self.predict(validation.features) - validation.targets).double().square().mean(dim=0)
+            weight = torch.where(error < best, self.weight, weight)
+            best = torch.minimum(error, best)
+        self.weight = weight
 
     def predict(self, features: Tensor) -> Tensor:
         return ((features.double() - self.feature_mean) @ self.weight + self.target_mean).float()

@@ -136,7 +136,7 @@ def test_collect__keeps_the_shards_that_count(tmp_path, fail_at, monkeypatch, co
     assert (first.stat().st_ino, first.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-LONG = ("episodes=600", "episode_length=3", "shard_episodes=2", "out=data")
+LONG = ("episodes=1500", "episode_length=3", "shard_episodes=2", "out=data")
 
 
 def started(cwd: Path) -> subprocess.Popen[str]:

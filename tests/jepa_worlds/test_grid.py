@@ -115,7 +115,7 @@ def test_job__has_the_overrides_of_all_in_order_and_commands_for_them(tmp_path: 
     assert collecting.endswith(f" seed=1 out={found.data}")
     assert "window=5" in training and "window=9" not in training  # of two overrides of a key, the last
     assert training.endswith(f" seed=1 data={found.data} out={found.run}")
-    assert probing == f"python -m jepa_worlds.probe device=cpu 'trust=[mine]' run={found.run}"
+    assert probing == f"python -m jepa_worlds.probe device=cpu 'trust=[mine]' seed=1 run={found.run}"
 
 
 def test_job__is_named_by_all_that_it_depends_on_and_nothing_else(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 import jepa_worlds
@@ -72,15 +72,8 @@ def test_share__is_the_size_of_a_part(first: float, last: float, dim: int) -> No
 
 
 def test_part__of_an_objective_with_weights_of_its_own_trains(configuration: Configuration) -> None:
-    config = configuration("objective=slow_fast", "model.latent_dim=9")
-    inside = composed("train", ["objective=idm"]).objective.terms.inverse_dynamics
-    inside.latent_dim = "${share:${model.latent_dim},0.5,1}"
-    part = {"_target_": "agents.objectives.part.Part", "name": "fast", "first": 0.5, "last": 1, "objective": inside}
-    with open_dict(config):
-        config.objective.terms.idm = part
-        config.objective.weights.fast_inverse_dynamics = 5.0
-    run = train.main(config)
-    assert jepa_worlds.load(run).objectives["idm"].objective.action.in_features == 2 * 5
+    run = train.main(configuration("objective=slow_fast", "model.latent_dim=9"))
+    assert jepa_worlds.load(run).objectives["inverse"].objective.action[0].in_features == 2 * 5
     assert sum("train/fast_inverse_dynamics" in row for row in read_metrics(run)) == 2
 
 

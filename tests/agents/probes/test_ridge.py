@@ -48,15 +48,13 @@ def test_ridge__chooses_the_penalty_on_validation_samples():
     }
     chosen = {}
     for name, validation in validations.items():
-        errors = {}
-        for penalty in penalties:
-            guess = reference(train, validation.features, penalty)
-            errors[penalty] = float(rmse(torch.from_numpy(guess), validation.targets))
-        chosen[name] = min(errors, key=errors.__getitem__)
+        guesses = np.stack([reference(train, validation.features, penalty) for penalty in penalties])
+        least = ((guesses - validation.targets.numpy()) ** 2).mean(axis=1).argmin(axis=0)  # of each component
+        chosen[name] = tuple(least)
         probe = Ridge(penalties)
         probe.fit(train, validation)
-        expected = reference(train, test.features, chosen[name])
-        np.testing.assert_allclose(probe.predict(test.features), expected, rtol=1e-3, atol=1e-3)
+        expected = [reference(train, test.features, penalties[k])[:, i] for i, k in enumerate(least)]
+        np.testing.assert_allclose(probe.predict(test.features), np.stack(expected, axis=1), rtol=1e-3, atol=1e-3)
     assert len(set(chosen.values())) == 3  # the three differ, so nothing but validation can have chosen
 
 
@@ -118,3 +116,17 @@ def test_ridge__is_no_worse_than_the_mean_where_features_tell_nothing():
     probe, test = Ridge(), unrelated(2000)
     probe.fit(unrelated(300), unrelated(500))
     assert rmse(probe.predict(test.features), test.targets) < 1.01 * rmse(torch.zeros(2000, 2), test.targets)
+
+
+def test_ridge__chooses_a_penalty_for_each_component():
+    train, validation, test = (linear(n, 20, seed=seed) for n, seed in ((60, 0), (60, 1), (100, 2)))
+    generator = torch.Generator().manual_seed(0)
+
+    def beside(samples: Samples, noise: float) -> Samples:
+        unknown = noise * torch.randn(len(samples.targets), 1, generator=generator)
+        return Samples(samples.features, torch.cat([samples.targets, unknown], dim=1))
+
+    alone, together = Ridge(), Ridge()
+    alone.fit(train, validation)
+    together.fit(beside(train, 1e4), beside(validation, 1e4))
+    np.testing.assert_allclose(together.predict(test.features)[:, :-1], alone.predict(test.features), atol=1e-4)
