@@ -136,14 +136,18 @@ def test_collect__keeps_the_shards_that_count(tmp_path, fail_at, monkeypatch, co
     assert (first.stat().st_ino, first.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-LONG = ("episodes=1500", "episode_length=3", "shard_episodes=2", "out=data")
+LONG = ("episodes=600", "episode_length=3", "shard_episodes=2", "out=data")
 
 
 def started(cwd: Path) -> subprocess.Popen[str]:
     """A collection that has begun to write, and has a second or more to go."""
     cwd.mkdir(exist_ok=True)
     process = subprocess.Popen(
-        [sys.executable, "-m", "jepa_worlds.collect", *LONG], cwd=cwd, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "jepa_worlds.collect", *LONG],
+        cwd=cwd,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # jobs in the background inherit its neglect
     )
     deadline = time.monotonic() + 60
     while not (cwd / "data" / MANIFEST).is_file() and process.poll() is None and time.monotonic() < deadline:
