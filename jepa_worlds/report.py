@@ -100,7 +100,7 @@ def main(config: DictConfig) -> Path:
     helpers = {"telling": telling, "looks": looks, "head_label": head_label, "column": column, "folder": folder}
     page = environment.get_template(PAGE).render(**context, **helpers)
     _write(folder / PAGE, page)
-    _write(folder / TABLE, "\n".join(_markdown(study)))
+    _write(folder / TABLE, "\n".join(_markdown(study, parts)))
     sys.stdout.write(f"{folder / PAGE}  {folder / TABLE}\n")
     return folder / PAGE
 
@@ -226,15 +226,14 @@ def _scenes(
     return found
 
 
-def _markdown(study: Study) -> Iterator[str]:
+def _markdown(study: Study, parts: Sequence[Part]) -> Iterator[str]:
     seeds = f"mean over seeds {study.seeds} ± half the 95 % Student interval"
     yield f"{study.experiment['title']}: {ROLLOUT.title}, {seeds}."
     yield ""
-    for methods in study.parts:
-        board = leaderboard.leaderboard(study, methods)
-        if board is not None:
-            yield from leaderboard.markdown(study, board)
-        yield from markdown(study, methods, ROLLOUT)
+    for part in parts:
+        if part.board is not None:
+            yield from leaderboard.markdown(study, part.board)
+        yield from markdown(study, part.methods, ROLLOUT)
     yield f"Made by `{telling.command_of(study)}` and `python -m jepa_worlds.report {study.out}`."
     yield ""
 
