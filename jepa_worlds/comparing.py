@@ -68,7 +68,7 @@ def compared_rows(settings: Plain, task: Task, out: Path) -> Rows:
                 sees=seen,
                 finetune=run if name == "finetuned" else None,
                 task=task,
-                policy=settings["policy"],
+                policy=_policy(settings["policy"], seen),
                 timesteps=settings["timesteps"],
                 evaluations=settings["protocol"]["evaluations"],
                 episodes=settings["protocol"]["episodes"],
@@ -79,6 +79,20 @@ def compared_rows(settings: Plain, task: Task, out: Path) -> Rows:
         ]
         for name, row in sees.items()
     }
+
+
+def _policy(policy: Plain, sees: Plain) -> Plain:
+    """The settings of a policy that sees this: ``pixel_arguments`` are among its ``arguments``, or left out.
+
+    Raises:
+        ValueError: either are none.
+    """
+    given = {"arguments": policy["arguments"], "pixel_arguments": policy.get("pixel_arguments", {})}
+    for name, value in given.items():
+        if type(value) is not dict:
+            raise ValueError(f"policy.{name} must be key: value, …, got {value!r}")
+    arguments = {**given["arguments"], **(given["pixel_arguments"] if "pixels" in sees else {})}
+    return {**{name: policy[name] for name in policy if name not in given}, "arguments": arguments}
 
 
 def _factors(task: Task) -> list[str]:

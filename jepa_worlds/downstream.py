@@ -86,10 +86,9 @@ class Training:
         for name, value in numbers.items():
             if type(value) is not int or value < 1:
                 raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
-        for name, kind in {"normalise_observations": bool, "normalise_rewards": bool, "arguments": dict}.items():
-            if type(self.policy[name]) is not kind:
-                said = "key: value, …" if kind is dict else "true or false"
-                raise ValueError(f"policy.{name} must be {said}, got {self.policy[name]!r}")
+        for name in ("normalise_observations", "normalise_rewards"):
+            if type(self.policy[name]) is not bool:
+                raise ValueError(f"policy.{name} must be true or false, got {self.policy[name]!r}")
         if type(self.seed) is not int or not 0 <= self.seed < 2**31:
             raise ValueError(f"the seed of a policy must be an integer from 0 to 2**31 - 1, got {self.seed!r}")
 

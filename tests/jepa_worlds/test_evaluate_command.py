@@ -161,6 +161,16 @@ def test_compared_rows__show_the_state_of_worlds_without_their_distractors(
     assert [training.sees for training in rows["state"]] == [{"state": ["location"]}] * 5
 
 
+def test_compared_rows__have_arguments_of_their_own_where_a_policy_learns_to_see(run: Path, tmp_path: Path) -> None:
+    given = [f"run={run}", "env=moving_dot_reach", "distractor=none", "+policy.pixel_arguments.learning_rate=0.125"]
+    settings = plain(composed("evaluate", [*given, "compare=[untrained,pixels,finetuned,state]"]))
+    usual = settings["policy"]["arguments"]
+    for name, row in compared_rows(settings, chosen_task(settings), tmp_path).items():
+        own = {"learning_rate": 0.125} if name in ("pixels", "finetuned") else {}
+        for training in row:
+            assert training.policy["arguments"] == {**usual, **own} != {} and "pixel_arguments" not in training.policy
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -173,6 +183,7 @@ def test_compared_rows__show_the_state_of_worlds_without_their_distractors(
         (["episode_length=0"], "episode_length must be an integer of at least 1, got 0"),
         (["policy.normalise_rewards=maybe"], "policy.normalise_rewards must be true or false, got 'maybe'"),
         (["policy.arguments=null"], "policy.arguments must be key: value, …, got None"),
+        (["policy.pixel_arguments=3"], "policy.pixel_arguments must be key: value, …, got 3"),
         (["protocol.levels=[2]"], r"protocol.levels must be a list of shares above 0 and at most 1, got \[2\]"),
         (["protocol.levels=3"], "protocol.levels must be a list of shares above 0 and at most 1, got 3"),
         (["+policy.arguments.typo=1"], "PPO does not take these policy.arguments: .*'typo'"),
