@@ -1,4 +1,4 @@
-"""Compare methods on a grid of datasets: collect, train, probe and explain every cell, and gather what they found.
+"""Compare methods on a grid of datasets: collect, train, probe, explain and plan, and gather what was found.
 
 python -m jepa_worlds.experiment experiment=slow_features preset=quick
 """
@@ -17,10 +17,11 @@ from omegaconf import DictConfig
 from jepa_worlds import search
 from jepa_worlds.app import Plain, command, plain, require_types
 from jepa_worlds.bars import bar
-from jepa_worlds.cells import Explanation, Job, explain_cell, make_jobs, row, run_cell, validation_error
+from jepa_worlds.cells import Job, make_jobs
 from jepa_worlds.grid import Cell, Grid, read_grid
 from jepa_worlds.jobs import cores, run_jobs
 from jepa_worlds.reporting import Study
+from jepa_worlds.running import Explanation, explain_cell, plan_cell, row, run_cell, validation_error
 from jepa_worlds.runs import RESULTS, read_config, results, write_config, write_results
 from jepa_worlds.tabulating import ROLLOUT, markdown
 from jepa_worlds.training import chosen_device
@@ -43,7 +44,8 @@ def main(config: DictConfig) -> Plain:
     out = _folder(settings, grid)
     cells = grid.cells
     if settings["job"] is not None:
-        _raise(_run(make_jobs(grid, [_numbered(cells, settings["job"])], out), settings), 1)
+        one = make_jobs(grid, [_numbered(cells, settings["job"])], out)
+        _raise(_run(one, settings) or _plan(one, settings), 1)
         return {}
     jobs = make_jobs(grid, cells, out)
     if settings["list"]:
@@ -54,6 +56,7 @@ def main(config: DictConfig) -> Plain:
     try:
         failures |= _run(jobs, settings)
         failures |= _explain(jobs, settings)
+        failures |= _plan(jobs, settings)
     finally:  # whatever is done, even if the command is stopped
         content = _results(grid, jobs, failures, started)
         write_results(out, content)
@@ -68,7 +71,7 @@ def _checked(settings: Plain) -> Grid:
     Raises:
         ValueError: bad input.
     """
-    require_types(settings, list=bool, explain=bool, trust=list, collect=list, train=list, probe=list)
+    require_types(settings, list=bool, explain=bool, trust=list, collect=list, train=list, probe=list, plan=list)
     jobs, job = settings["jobs"], settings["job"]
     if jobs is not None and (type(jobs) is not int or jobs < 1):
         raise ValueError(f"jobs must be an integer of at least 1, or null, got {jobs!r}")
@@ -102,7 +105,7 @@ def _numbered(cells: Sequence[Cell], number: int) -> Cell:
 def _run(jobs: Sequence[Job], settings: Plain) -> Failures:
     """Run what is not done, and say what failed."""
     once = {job.run: job for job in reversed(jobs)}  # cells of the same settings have the same run
-    left = [job for job in reversed(once.values()) if not job.done]
+    left = [job for job in reversed(once.values()) if not job.known]
     total, to_do = (sum(job.steps for job in some) for some in (once.values(), left))
     name = f"{len(left)} of {len(once)} cells"
     found = _side_by_side(run_cell, left, settings, name, "step", total, total - to_do)
@@ -114,13 +117,21 @@ def _explain(jobs: Sequence[Job], settings: Plain) -> Failures:
     """Explain what is done, and say what failed. Trials of a search are not explained."""
     if not settings["explain"]:
         return {}
-    done = [job for job in jobs if job.done and "#" not in job.cell.method]
+    done = [job for job in jobs if job.known and "#" not in job.cell.method]
     ceilings = {_data(job.cell): job.run for job in done if job.cell.method == CEILING}
     device, trust = settings["device"], tuple(settings["trust"])
     wanted = {job.run: (job, Explanation(job.run, ceilings.get(_data(job.cell)), device, trust)) for job in done}
     explanations = [explanation for _, explanation in wanted.values()]
     found = _side_by_side(explain_cell, explanations, settings, "explain", "cell", len(explanations), 0)
     return {f"{job.cell}": f"explain: {why}" for (job, _), why in zip(wanted.values(), found, strict=True) if why}
+
+
+def _plan(jobs: Sequence[Job], settings: Plain) -> Failures:
+    """Plan with the models that are done, where the experiment says how, and say what failed."""
+    wanted = {job.run: job for job in jobs if job.known and job.plan is not None}
+    left = [job for job in wanted.values() if not job.planned]
+    found = _side_by_side(plan_cell, left, settings, "plan", "cell", len(wanted), len(wanted) - len(left))
+    return {f"{job.cell}": f"plan: {why}" for job, why in zip(left, found, strict=True) if why}
 
 
 def _data(cell: Cell) -> tuple[Any, ...]:
@@ -141,7 +152,7 @@ def _side_by_side(
 
 def _results(grid: Grid, jobs: Sequence[Job], failures: Failures, started: float) -> Plain:
     """What goes into ``results.json``."""
-    rows = [row(job) for job in jobs if job.done]
+    rows = [row(job) for job in jobs if job.known]
     scores = {name: panel.score or [] for name, panel in grid.panels.items()}
     shared = list(dict.fromkeys(factor for score in scores.values() for factor in score))
     found: Plain = {"search": [asdict(trial) for trial in _trials(grid, jobs)]} if grid.trials else {}

@@ -7,7 +7,7 @@ both leave open is said by a subset; the command line has the last word.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -16,10 +16,16 @@ from jepa_worlds.choices import check_keys, check_levels, check_overrides, chose
 from jepa_worlds.search import Search, trials
 from jepa_worlds.tuned import SHARED, Tuned, check_rows
 
-BUDGET = {"collect": ("episodes", "episode_length"), "train": ("steps", "batch_size", "window"), "probe": ()}
+BUDGET = {
+    "collect": ("episodes", "episode_length"),
+    "train": ("steps", "batch_size", "window"),
+    "probe": (),
+    "plan": (),
+}
 COUNTS = ("seeds", *BUDGET["collect"], *BUDGET["train"])  # integers of at least 1
 CHOICES = ("methods", "panels", "levels", "trials", *COUNTS)
-OVERRIDES = ("collect", "train", "probe")
+OVERRIDES = ("collect", "train", "probe", "plan")
+PLANS = "protocol="  # the override without which nothing is planned
 NAME = re.compile(r"[A-Za-z0-9_.+-]+")  # of a folder, and in an override
 
 
@@ -47,7 +53,7 @@ class Panel:
 
     Attributes:
         title: in words.
-        collect, train: overrides of these commands.
+        collect, train, plan: overrides of these commands; ``plan`` is null where nothing is to be planned.
         levels: its own, whatever levels the others have; null is a panel's level that has none.
         level: the keys of ``collect`` that a level sets. Level 0 leaves the distractor out.
         score: its own factors in tables and plots.
@@ -57,6 +63,7 @@ class Panel:
     title: str
     collect: list[str] = field(default_factory=list)
     train: list[str] = field(default_factory=list)
+    plan: list[str] | None = field(default_factory=list)
     levels: list[float | None] | None = None
     level: list[str] = field(default_factory=lambda: ["distractor.level"])
     score: list[str] | None = None
@@ -65,6 +72,8 @@ class Panel:
     def __post_init__(self) -> None:
         for key in ("collect", "train", "level"):
             check_overrides(key, getattr(self, key))
+        if self.plan is not None:
+            check_overrides("plan", self.plan)
         if self.levels is not None:
             check_levels(self.levels)
 
@@ -151,12 +160,16 @@ class Grid:
                     yield name, level
 
     def overrides(self, cell: Cell) -> dict[str, list[str]]:
-        """What a cell overrides of ``collect``, ``train`` and ``probe``, but for its `level`, seed and paths."""
+        """What a cell overrides of each command, but for its `level`, seed and paths; of ``plan`` only if it plans."""
         method, panel = self.methods[cell.method], self.panels[cell.panel] if cell.panel else Panel("")
         collected = [*panel.without_distractor, "distractor=none"] if cell.level == 0 else panel.collect
         tuned = self.tuned.overrides(cell.method, cell.panel, cell.level)
-        own = {"collect": collected, "train": [*method.train, *panel.train, *tuned], "probe": []}
-        return {name: [*self.first[name], *own[name], *self.last[name]] for name in OVERRIDES}
+        trained = [*method.train, *panel.train, *tuned]
+        own = {"collect": collected, "train": trained, "probe": [], "plan": panel.plan or []}
+        found = {name: [*self.first[name], *own[name], *self.last[name]] for name in OVERRIDES}
+        if panel.plan is None or not any(word.startswith(PLANS) for word in found["plan"]):
+            del found["plan"]
+        return found
 
     def level(self, cell: Cell) -> dict[str, float]:
         """What the level of a cell sets."""
@@ -188,6 +201,7 @@ def read_grid(settings: Plain) -> Grid:
         name: replace(panel, levels=panel.levels or levels, score=panel.score or experiment["score"])
         for name, panel in panels.items()
     }
+    _check_plans([*(preset.get("plan") or []), *(experiment.get("plan") or []), *settings["plan"]], panels)
     drawn = _add_trials(methods, made["trials"] or 0, settings["search_seed"])
     first = settings["first_seed"]
     if type(first) is not int or first < 0:
@@ -217,6 +231,13 @@ def read_grid(settings: Plain) -> Grid:
             frozenset(key for key in ("steps", "batch_size") if settings[key] is not None),
         ),
     )
+
+
+def _check_plans(overrides: list[str], panels: Mapping[str, Panel]) -> None:
+    """Raises ValueError for overrides of ``plan`` where there is no protocol to plan under."""
+    words = [*overrides, *(word for panel in panels.values() for word in panel.plan or [])]
+    if words and not any(word.startswith(PLANS) for word in words):
+        raise ValueError(f'plan={words} names no protocol, as in plan=["protocol=moving_dot/v1"]')
 
 
 def _add_trials(methods: dict[str, Method], count: int, seed: int) -> dict[str, list[str]]:

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
-from tqdm import tqdm
 
 from jepa_worlds.app import CONFIGS, Plain, command, plain, require_types
 from jepa_worlds.bars import bar
+from jepa_worlds.jobs import Report
 from jepa_worlds.plan_comparing import Comparison
 from jepa_worlds.plan_pictures import pictures
 from jepa_worlds.plan_rows import Row, check_row, play_row, summary
@@ -34,9 +34,19 @@ def main(config: DictConfig) -> Plain:
         FileNotFoundError: there is no such run or dataset.
         ValueError: bad input.
     """
+    settings = read_settings(config)
+    content, drawn = plan_run(settings)
+    protocol = Protocol.of(settings["protocol"])
+    lines = ["", f"{protocol.id}, {len(protocol.seeds)} × {protocol.episodes} episodes of {protocol.budget} steps:", ""]
+    lines += [*table(content, protocol), "", *map(str, (_folder(settings) / RESULTS, *drawn))]
+    sys.stdout.write("\n".join(lines) + "\n")
+    return content
+
+
+def plan_run(settings: Plain, report: Report = lambda _: None) -> tuple[Plain, list[Path]]:
+    """What `main` does; returns the results, and what was drawn. Episodes that are over are reported."""
     started = time.perf_counter()
-    settings = _settings(config)
-    _check(settings)
+    check(settings)
     protocol = Protocol.of(settings["protocol"])
     out = _folder(settings)
     if settings["film"] and settings["shown"]:
@@ -46,16 +56,19 @@ def main(config: DictConfig) -> Plain:
     for row in rows:
         check_row(row, out)
     write_config(out, settings)
-    total = len(rows) * protocol.episodes * len(protocol.seeds)
+    total, played = len(rows) * protocol.episodes * len(protocol.seeds), {}
     with bar(total=total, unit="episode", desc=f"plan {out}", smoothing=0) as progress:
-        played = {row.name: _played(comparison, row, settings, progress) for row in rows}
+
+        def over(episodes: float) -> None:
+            progress.update(episodes)
+            report(episodes)
+
+        for row in rows:
+            progress.set_postfix_str(row.name)
+            played[row.name] = play_row(row, protocol, comparison.distractor, out, settings["num_envs"], over)
     content = _content(comparison, rows, played, started)
     write_results(out, content)
-    drawn = pictures(comparison, played, out, settings) if settings["shown"] else []
-    lines = ["", f"{protocol.id}, {len(protocol.seeds)} × {protocol.episodes} episodes of {protocol.budget} steps:", ""]
-    lines += [*table(content, protocol), "", *map(str, (out / RESULTS, *drawn))]
-    sys.stdout.write("\n".join(lines) + "\n")
-    return content
+    return content, pictures(comparison, played, out, settings) if settings["shown"] else []
 
 
 def words_with_group(arguments: Sequence[str]) -> list[str]:
@@ -64,19 +77,14 @@ def words_with_group(arguments: Sequence[str]) -> list[str]:
     return [f"{short}{x.removeprefix(key)}" if x.startswith(key) and not x.startswith(short) else x for x in arguments]
 
 
-def _played(comparison: Comparison, row: Row, settings: Plain, progress: tqdm) -> Plain:
-    progress.set_postfix_str(row.name)
-    return play_row(row, comparison.protocol, comparison.distractor, comparison.out, settings["num_envs"], progress)
-
-
-def _settings(config: DictConfig) -> Plain:
+def read_settings(config: DictConfig) -> Plain:
     """The configuration, resolved but for heads: each run has a ``spec`` of its own to resolve them with."""
     heads = OmegaConf.to_container(config.heads)
     rest = OmegaConf.masked_copy(config, [str(key) for key in config if key != "heads"])
     return {**plain(rest), "heads": heads}
 
 
-def _check(settings: Plain) -> None:
+def check(settings: Plain) -> None:
     """Refuse what is wrong whatever the run is.
 
     Raises:

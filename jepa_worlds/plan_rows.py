@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from agents.planners.core import Plan
 from envs import random
@@ -20,6 +19,7 @@ from jepa_worlds.actors import Actor, Decided
 from jepa_worlds.app import Plain
 from jepa_worlds.arenas import Arena
 from jepa_worlds.files import read_json, write_json
+from jepa_worlds.jobs import Report
 from jepa_worlds.protocols import Protocol
 from jepa_worlds.reporting import estimate
 from jepa_worlds.runs import differing
@@ -98,8 +98,10 @@ def check_row(row: Row, out: Path) -> None:
     _begun(row, out)
 
 
-def play_row(row: Row, protocol: Protocol, distractor: Plain, out: Path, at_once: int, progress: tqdm[Any]) -> Plain:
+def play_row(row: Row, protocol: Protocol, distractor: Plain, out: Path, at_once: int, report: Report) -> Plain:
     """Play the episodes of a row that are not played yet; returns what is kept of it.
+
+    Episodes that are over are reported.
 
     Raises:
         ValueError: bad input, or episodes that were played otherwise.
@@ -108,7 +110,7 @@ def play_row(row: Row, protocol: Protocol, distractor: Plain, out: Path, at_once
     for seed in protocol.seeds:
         done = {episode["number"] for episode in content["episodes"] if episode["seed"] == seed}
         left = [number for number in range(protocol.episodes) if number not in done]
-        progress.update(len(done))
+        report(len(done))
         for numbers in (left[start : start + at_once] for start in range(0, len(left), at_once)):
             shown = sum(number < row.shown for number in numbers) if seed == protocol.seeds[0] else 0
             log = Log(shown)
@@ -118,7 +120,7 @@ def play_row(row: Row, protocol: Protocol, distractor: Plain, out: Path, at_once
                 content["episodes"].append({"seed": seed, "number": number, **episode, **plans})
             content["effort"] = _added(content["effort"], seconds, log, len(numbers), protocol.budget)
             write_json(row_file(out, row.name), content)
-            progress.update(len(numbers))
+            report(len(numbers))
     return content
 
 

@@ -23,7 +23,8 @@ from jepa_worlds.app import Plain, command, plain, require_types
 from jepa_worlds.bars import bar
 from jepa_worlds.files import atomic
 from jepa_worlds.leaderboard import Leaderboard
-from jepa_worlds.reporting import Condition, Study
+from jepa_worlds.plan_reporting import PLAN_SCORE, plan_measures
+from jepa_worlds.reporting import Condition, Study, protocols
 from jepa_worlds.scenes import scene, strips
 from jepa_worlds.tabulating import OTHERS, REASONS, ROLLOUT, Measure, Table, column, head_label, markdown, tables
 from jepa_worlds.video import write_video
@@ -47,7 +48,7 @@ class Part:
     Attributes:
         methods: their names.
         board: their ranking over all columns, if there is one.
-        score, others, reasons: tables.
+        score, others, plans, reasons: tables.
         pictures: by what they show.
         losses: of each method's own objective, a line a method and condition.
     """
@@ -56,6 +57,7 @@ class Part:
     board: Leaderboard | None
     score: list[Table]
     others: list[tuple[Measure, list[Table]]]
+    plans: list[tuple[Measure, list[Table]]]
     reasons: list[tuple[Measure, list[Table]]]
     losses: list[dict[str, str]]
     pictures: dict[str, Picture] = field(default_factory=dict)
@@ -95,6 +97,8 @@ def main(config: DictConfig) -> Path:
         "near": near,
         "level": settings["level"],
         "rollout": ROLLOUT,
+        "plan_score": PLAN_SCORE,
+        "planned": sorted({found["planned in"] for row in study.rows if "planned in" in (found := protocols(row))}),
     }
     looks = panels.looks(study)
     helpers = {"telling": telling, "looks": looks, "head_label": head_label, "column": column, "folder": folder}
@@ -148,12 +152,17 @@ def _part(
     study: Study, methods: list[str], conditions: list[Condition], level: float, folder: Path, suffix: str
 ) -> Part:
     near = [c for c in conditions if any(study.cells(m, c) for m in methods)]
+
+    def tabulated(measures: Sequence[Measure]) -> list[tuple[Measure, list[Table]]]:
+        return [(measure, found) for measure in measures if (found := tables(study, methods, measure))]
+
     part = Part(
         methods,
         leaderboard.leaderboard(study, methods),
         tables(study, methods, ROLLOUT),
-        [(measure, found) for measure in OTHERS if (found := tables(study, methods, measure))],
-        [(measure, found) for measure in REASONS if (found := tables(study, methods, measure))],
+        tabulated(OTHERS),
+        tabulated(plan_measures(study)),
+        tabulated(REASONS),
         list(_losses(study, methods, near)),
     )
     for name, about in _draw(study, methods, level, near, folder, suffix):
@@ -234,6 +243,10 @@ def _markdown(study: Study, parts: Sequence[Part]) -> Iterator[str]:
         if part.board is not None:
             yield from leaderboard.markdown(study, part.board)
         yield from markdown(study, part.methods, ROLLOUT)
+        for measure, _ in part.plans:
+            yield f"{measure.title}: {PLAN_SCORE}."
+            yield ""
+            yield from markdown(study, part.methods, measure)
     yield f"Made by `{telling.command_of(study)}` and `python -m jepa_worlds.report {study.out}`."
     yield ""
 

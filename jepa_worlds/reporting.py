@@ -128,11 +128,13 @@ class Study:
             ValueError: seeds under different protocols, or a seed twice.
         """
         where = f"{method!r}, {self.title(condition)}"
-        if len({protocol(row) for row in cells}) > 1:
-            raise ValueError(
-                f"the seeds of {where} were probed under different protocols and have no mean: "
-                f"{sorted({' '.join(protocol(row)) for row in cells})}; probe all alike by running the experiment again"
-            )
+        for kind in ("probed", "planned in"):
+            found = {protocols(row)[kind] for row in cells if kind in protocols(row)}
+            if len(found) > 1:
+                raise ValueError(
+                    f"the seeds of {where} were {kind} under different protocols and have no mean: "
+                    f"{sorted(map(' '.join, found))}; do all alike by running the experiment again"
+                )
         seeds = [row["cell"]["seed"] for row in cells]
         if len({*seeds}) < len(seeds):
             raise ValueError(f"{where} has a seed more than once: {seeds}; run the experiment again")
@@ -193,14 +195,19 @@ class Study:
 
     @cached_property
     def parts(self) -> list[list[str]]:
-        """Methods that can be compared: under every condition, all those of a part were probed under one protocol."""
-        parts: list[tuple[list[str], dict[Condition, tuple[str, str]]]] = []
+        """Methods that can be compared: under every condition, all those of a part have the same protocols."""
+        parts: list[tuple[list[str], dict[tuple[Condition, str], tuple[str, str]]]] = []
         for method in self.methods:
-            own = {c: protocol(self.cells(method, c)[0]) for c in self.conditions if self.cells(method, c)}
-            for methods, protocols in parts:
-                if all(protocols.get(condition, mine) == mine for condition, mine in own.items()):
+            own = {
+                (condition, kind): mine
+                for condition in self.conditions
+                for row in self.cells(method, condition)
+                for kind, mine in protocols(row).items()
+            }
+            for methods, shared in parts:
+                if all(shared.get(key, mine) == mine for key, mine in own.items()):
                     methods.append(method)
-                    protocols |= own
+                    shared |= own
                     break
             else:
                 parts.append(([method], own))
@@ -282,9 +289,10 @@ def _condition(row: Row) -> Condition:
     return Condition(row["cell"]["panel"], row["cell"]["level"])
 
 
-def protocol(row: Row) -> tuple[str, str]:
-    """Name and hash of what a row was probed under."""
-    return row["protocol"]["id"], row["protocol"]["hash"]
+def protocols(row: Row) -> dict[str, tuple[str, str]]:
+    """Names and hashes of the protocols under which a row was ``probed`` and, if it was, ``planned`` in."""
+    found = {"probed": row["protocol"], "planned in": (row.get("planned") or {}).get("protocol")}
+    return {kind: (one["id"], one["hash"]) for kind, one in found.items() if one}
 
 
 def metric(factor: str, name: str) -> Callable[[Row], float | None]:

@@ -17,13 +17,25 @@ FLOOR_TITLES = {
 
 
 @dataclass(frozen=True)
+class Head:
+    """A column: a factor under a condition."""
+
+    condition: Condition
+    factor: str
+
+
+Floors = Callable[[Study, Sequence[str], Head], dict[str, Estimate]]
+"""Finds the floors of methods in a column, by what they are called."""
+
+
+@dataclass(frozen=True)
 class Measure:
     """A number that a table holds of every method under every condition.
 
     Attributes:
         title: what it is.
         read: what reads it off a row, given the factor.
-        floors: whether the floors are of this kind.
+        floors: what finds floors of this kind, if there are any.
         least: whether less is better; None if neither is.
         digits: after the point.
         by_factor: whether it is another number for every factor of the score.
@@ -31,10 +43,16 @@ class Measure:
 
     title: str
     read: Callable[[Study, str], Callable[[Row], float | None]]
-    floors: bool = False
+    floors: Floors | None = None
     least: bool | None = True
     digits: int = 2
     by_factor: bool = True
+
+
+def probed_floors(study: Study, methods: Sequence[str], head: Head) -> dict[str, Estimate]:
+    """Those of a probe."""
+    found = study.floors(methods, head.condition, head.factor)
+    return {FLOOR_TITLES[name]: found[name] for name in FLOORS if name in found}
 
 
 def _of_side(study: Study, factor: str) -> Callable[[Row], float | None]:
@@ -47,7 +65,7 @@ def _of_side(study: Study, factor: str) -> Callable[[Row], float | None]:
     return read
 
 
-ROLLOUT = Measure("RMSE over the open-loop rollout", lambda _, f: metric(f, "rollout_rmse"), floors=True)
+ROLLOUT = Measure("RMSE over the open-loop rollout", lambda _, f: metric(f, "rollout_rmse"), probed_floors)
 OTHERS = (
     Measure("RMSE of latents encoded from every frame", lambda _, f: metric(f, "encoder_rmse")),
     Measure("R² over the open-loop rollout", lambda _, f: metric(f, "r2"), least=False),
@@ -68,14 +86,6 @@ REASONS = (
     _whole("RankMe", diagnostic("rankme"), 0),
     _whole("action sensitivity", diagnostic("action_sensitivity"), 3),
 )
-
-
-@dataclass(frozen=True)
-class Head:
-    """A column: a factor under a condition."""
-
-    condition: Condition
-    factor: str
 
 
 @dataclass(frozen=True)
@@ -134,8 +144,14 @@ class Table:
 
 def tables(study: Study, methods: Sequence[str], measure: Measure) -> list[Table]:
     """A measure of methods that can be compared, in as many tables as it takes; a panel is not torn apart."""
-    there = [c for c in study.conditions if any(study.cells(m, c) for m in methods)]
-    heads = [Head(c, f) for c in there for f in study.factors(c)[: None if measure.by_factor else 1]]
+    heads = [
+        Head(condition, factor)
+        for condition in study.conditions
+        for factor in study.factors(condition)[: None if measure.by_factor else 1]
+        if any(study.estimate(method, condition, measure.read(study, factor)) for method in methods)
+    ]
+    if not heads:
+        return []
     share = len(heads) / -(-len(heads) // WIDE)  # columns of each, if all were alike
     blocks: list[list[Head]] = [[]]
     for _, group in itertools.groupby(heads, key=lambda head: head.condition.panel):
@@ -143,8 +159,7 @@ def tables(study: Study, methods: Sequence[str], measure: Measure) -> list[Table
         if len(blocks[-1]) + len(panel) / 2 > share:
             blocks.append([])
         blocks[-1] += panel
-    made = [_table(study, methods, measure, block) for block in blocks]
-    return [table for table in made if any(cell.number for line in table.lines for cell in line.cells)]
+    return [_table(study, methods, measure, block) for block in blocks if block]
 
 
 def _table(study: Study, methods: Sequence[str], measure: Measure, heads: list[Head]) -> Table:
@@ -154,8 +169,9 @@ def _table(study: Study, methods: Sequence[str], measure: Measure, heads: list[H
         Line(name, study.methods[name], [column[name] for column in columns], seconds(study, name)) for name in ordered
     ]
     if measure.floors:
-        floors = [study.floors(methods, head.condition, head.factor) for head in heads]
-        lines += [Line(None, FLOOR_TITLES[name], [Cell(found.get(name)) for found in floors]) for name in FLOORS]
+        floors = [measure.floors(study, methods, head) for head in heads]
+        titles = dict.fromkeys(title for found in floors for title in found)
+        lines += [Line(None, x, [Cell(found.get(x), digits=measure.digits) for found in floors]) for x in titles]
     return Table(heads, lines)
 
 
@@ -168,7 +184,7 @@ def _column(study: Study, methods: Sequence[str], measure: Measure, head: Head) 
         name: Cell(
             number,
             best=number is not None and number.mean == best and not study.privileged(name),
-            share=_share(number, chance) if measure.floors else None,
+            share=_share(number, chance) if measure.floors is probed_floors else None,
             digits=measure.digits,
         )
         for name, number in numbers.items()

@@ -17,10 +17,11 @@ from typing import Any
 
 import pytest
 
-from jepa_worlds import cells, collect, experiment, probe, train
+from jepa_worlds import collect, experiment, probe, running, train
 from jepa_worlds.app import Plain, command, composed, plain
-from jepa_worlds.cells import make_jobs, run_cell
+from jepa_worlds.cells import make_jobs
 from jepa_worlds.grid import read_grid
+from jepa_worlds.running import run_cell
 from jepa_worlds.runs import read_config
 from jepa_worlds.training import Trainer
 
@@ -29,6 +30,9 @@ SMALL = [
     *("preset=debug", "methods=[vicreg,supervised]", "panels=[static-uniform,dynamic-uniform]", "levels=[0,1]"),
     *("jobs=1", "steps=2", "window=9", "episode_length=8", "explain=false", f"train={json.dumps(TINY)}"),
 ]
+FEW = ["protocol.episodes=3", "protocol.seeds=[0]", "protocol.budget=3", "protocol.horizon=2"]
+QUICK = ["planner.candidates=8", "planner.elites=4", "planner.iterations=1", "baselines=[gcbc]", "fit.steps=2"]
+PLAN = ["protocol=moving_dot/v1", *FEW, *QUICK]
 ONE = ["panels=[static-uniform]", "levels=[1]"]
 CELLS = [
     "vicreg none 0 seed 0",
@@ -76,7 +80,7 @@ def idle(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails a test in which anything is collected, trained or probed."""
     monkeypatch.setattr(collect, "main", lambda config: pytest.fail("collected"))
     monkeypatch.setattr(Trainer, "train_step", lambda self, batch: pytest.fail("trained"))
-    monkeypatch.setattr(cells, "probe_run", lambda settings: pytest.fail("probed"))
+    monkeypatch.setattr(running, "probe_run", lambda settings: pytest.fail("probed"))
 
 
 # --- what it writes
@@ -135,6 +139,53 @@ def test_experiment__prints_a_table_and_what_is_next(
     score = content["metrics"]["vicreg static-uniform 1 seed 0"]["location"]
     assert "fixed uniform noise: level 1" in said and f"{score:.2f}" in said
     assert said.splitlines()[-1] == f"see it all: python -m jepa_worlds.report {study}"
+
+
+def planned(out: Path, *overrides: str, plan: list[str] = PLAN) -> Plain:
+    return run(out, *ONE, f"plan={json.dumps(plan)}", *overrides)
+
+
+def test_experiment__plans_with_every_model_where_it_is_told_a_protocol(study: Path, idle: None) -> None:
+    before = {name: row.pop("planned") for row in run(study, *ONE)["rows"] for name in [row["name"]]}
+    assert before == dict.fromkeys(CELLS[2:4])
+    rows = planned(study)["rows"]
+    for row in rows:
+        found, told = row["planned"], row["commands"][-1]
+        assert told.startswith("python -m jepa_worlds.plan protocol=moving_dot/v1 protocol.episodes=3 ")
+        folder = Path(shlex.split(told)[-1].removeprefix("out=").strip("'"))
+        there = json.loads((folder / "results.json").read_text())
+        assert found["protocol"] == there["protocol"] and found["score"] == "success"
+        assert found["acting"].keys() == {"planner", "gcbc"}
+        assert found["acting"]["planner"].items() <= there["metrics"][Path(row["run"]).name].items()
+        assert found["floors"]["true simulator"].items() <= there["rows"][2]["metrics"].items()
+        assert found["floors"].keys() == {"true simulator", "random actions", "no-op", "behaviour of the data"}
+        assert names(folder) == {"config.yaml", "results.json", "rows", "heads"}  # neither film nor picture
+
+
+def test_experiment__plans_once_and_keeps_what_was_planned_otherwise(
+    study: Path, idle: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = planned(study)["rows"]
+    other = [*PLAN, "planner.iterations=2"]
+    assert planned(study, plan=other)["rows"][0]["planned"] != first[0]["planned"]
+    monkeypatch.setattr(running, "plan_run", lambda *_: pytest.fail("planned"))
+    again = planned(study, "device=cpu", plan=[*PLAN, "num_envs=2"])["rows"]  # neither of which plans depend on
+    assert [row["planned"] for row in again] == [row["planned"] for row in first]
+
+
+def test_experiment__keeps_models_that_cannot_be_planned_in(study: Path, idle: None) -> None:
+    with pytest.raises(
+        ValueError, match=r"1 of 1 cells failed.*\n.*static-uniform 1 seed 0: plan: .*data of .*MovingDot"
+    ):
+        planned(study, "methods=[vicreg]", plan=["protocol=two_rooms/v1"])
+    content = json.loads((study / "results.json").read_text())
+    assert [row["planned"] for row in content["rows"]] == [None] and len(content["failed"]) == 1
+
+
+def test_experiment__plans_in_the_single_cell_of_a_job_too(study: Path, idle: None) -> None:
+    assert planned(study, "job=1") == {}
+    grid = read_grid(plain(composed("experiment", [*SMALL, *ONE, f"plan={json.dumps(PLAN)}"])))
+    assert [job.planned for job in make_jobs(grid, grid.cells, study)] == [False, True]
 
 
 def test_experiment__has_commands_that_make_a_row_again(studied: tuple[Path, Plain], tmp_path: Path) -> None:
@@ -207,7 +258,7 @@ def test_experiment__keeps_a_cell_that_cannot_be_explained(study: Path, monkeypa
     def refuse(run: Path, *_: Any, **__: Any) -> None:
         raise ValueError("no reason")
 
-    monkeypatch.setattr(cells, "explain", refuse)
+    monkeypatch.setattr(running, "explain", refuse)
     with pytest.raises(ValueError, match="vicreg static-uniform 1 seed 0: explain: no reason"):
         run(study, *ONE, "explain=true")
     assert len(json.loads((study / "results.json").read_text())["rows"]) == 2
@@ -290,7 +341,7 @@ def test_run_cell__collects_once_what_two_need_at_once(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(collect, "main", slow)
     monkeypatch.setattr(train, "main", lambda config, report: Path(config.out).mkdir(parents=True))
-    monkeypatch.setattr(cells, "probe_run", lambda settings: None)
+    monkeypatch.setattr(running, "probe_run", lambda settings: None)
     threads = [threading.Thread(target=run_cell, args=(job, waited.append)) for job in jobs]
     for thread in threads:
         thread.start()

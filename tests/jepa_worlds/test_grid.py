@@ -118,6 +118,23 @@ def test_job__has_the_overrides_of_all_in_order_and_commands_for_them(tmp_path: 
     assert probing == f"python -m jepa_worlds.probe device=cpu 'trust=[mine]' seed=1 run={found.run}"
 
 
+def test_job__plans_where_a_protocol_is_named_and_the_panel_does_not_refuse(tmp_path: Path) -> None:
+    chosen = ["experiment=remedies", "preset=quick", "methods=[vicreg]", "panels=[static-photographs,three-dots]"]
+    plan = "plan=['protocol=moving_dot/v1','precision=int8']"
+    of = grid(*chosen, plan, "+experiment.panels.static-photographs.plan=['planner=icem']")
+    cell = Cell("vicreg", "static-photographs", 1, 0)
+    found = job(of, cell, tmp_path)
+    assert found.plan is not None and found.plan["planner"]["_target_"].endswith("ICEM")
+    assert (found.plan["protocol"]["id"], found.plan["precision"]) == ("plan/moving_dot/v1", "int8")
+    assert found.plan["out"] == str(found.plans) and found.plans.parent == found.run / "plan"
+    said = "python -m jepa_worlds.plan planner=icem protocol=moving_dot/v1 precision=int8 "
+    assert found.commands[-1] == f"{said}run={found.run} out={found.plans}"
+    assert job(of, Cell("vicreg", "three-dots", None, 0), tmp_path).plan is None
+    without = job(grid(*chosen), cell, tmp_path)
+    assert without.plan is None and without.planned and len(without.commands) == 3
+    assert without.run == found.run
+
+
 def test_job__is_named_by_all_that_it_depends_on_and_nothing_else(tmp_path: Path) -> None:
     cell = Cell("vicreg", "static-uniform", 1, 0)
 
@@ -177,6 +194,8 @@ REFUSED: list[tuple[list[str], str]] = [
     (["+experiment.methods.new={train: []}"], "method 'new' must be described by a title and overrides"),
     (["+experiment.methods.new={title: x, trian: []}"], "method 'new' has no place for 'trian': did you mean 'train'?"),
     (["+experiment.panels.new={title: x, collect: 'a=1'}"], "panel 'new': collect must be a list of overrides"),
+    (["plan=['precision=int8']"], r"names no protocol, as in plan=\[\"protocol=moving_dot/v1\"\]"),
+    (["+experiment.panels.new={title: x, plan: 'a=1'}"], "panel 'new': plan must be a list of overrides"),
     (["+experiment.panels.new={title: x, levels: [a]}"], "panel 'new': a level must be a number"),
 ]
 
@@ -199,6 +218,9 @@ def test_grid__refuses_what_has_no_place_in_it(overrides: list[str], message: st
         (["collect=['episodes=0']"], "cannot be run: collect .*: episodes must be an integer of at least 1, got 0"),
         (["train=['clip=0']"], "cannot be run: train .*: clip must be a positive number"),
         (["probe=[seed]"], "cannot be run: probe seed"),
+        (["plan=['protocol=dot/v1']"], "cannot be run: plan .*unknown option"),
+        (["plan=['protocol=moving_dot/v1','protocol.budget=0']"], "cannot be run: plan .*budget"),
+        (["plan=['protocol=moving_dot/v1','num_envs=0']"], "cannot be run: plan .*num_envs must be an integer of at"),
         (
             ["+experiment.panels.new={title: x, collect: ['distractor=square']}", "panels=[new]"],
             r"vicreg new 1 seed 0 cannot be run: there is no distractor.level to set to 1; ",

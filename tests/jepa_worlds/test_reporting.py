@@ -13,6 +13,7 @@ from scipy import stats
 
 from jepa_worlds import leaderboard, panels, report, telling
 from jepa_worlds.app import composed
+from jepa_worlds.plan_reporting import plan_measures
 from jepa_worlds.report import words_as_run
 from jepa_worlds.reporting import Condition, Study, estimate, rollout_rmse
 from jepa_worlds.tabulating import ROLLOUT, markdown, tables
@@ -120,6 +121,52 @@ def test_tables__never_hold_two_protocols_in_a_column(tmp_path):
     for part in study.parts:
         [table] = tables(study, part, ROLLOUT)
         assert [line.name for line in table.lines if line.name] == part
+
+
+def plans(share: float, hashed: str = "ccc", **changed: Any) -> dict[str, Any]:
+    """What a row says of plans that reached this share of their goals; the ceiling is 1, the floor 0.125."""
+    acting = {"planner": {"success_end": share, "return": -share}, "gcbc": {"success_end": 0.5, "return": -1.0}}
+    floors = {"true simulator": {"success_end": 1.0, "return": 0.0}, "random": {"success_end": 0.125, "return": -9.0}}
+    found = {"protocol": {"id": "plan/x/v1", "hash": hashed}, "score": "success", "acting": acting, "floors": floors}
+    return {"planned": {**found, **changed}}
+
+
+def test_plans__are_shares_over_seeds_beside_their_own_floors(tmp_path):
+    errors = {("vicreg", 0): 0.0, ("vicreg", 1): 0.5, ("idm", 0): 0.75, ("idm", 1): 0.75}
+    rows = [row(m, STATIC, seed, 1.0, **plans(share)) for (m, seed), share in errors.items()]
+    study = Study(write(tmp_path, [*rows, row("idm", DYNAMIC, 0, 1.0)]))
+    planner, cloning = plan_measures(study)
+    [table] = tables(study, study.parts[0], planner)
+    assert [head.condition for head in table.heads] == [STATIC]  # nothing was planned under the other
+    assert [(line.title, line.cells[0].number.mean) for line in table.lines] == [
+        *(("VICReg", 25.0), ("inverse dynamics", 75.0), ("true simulator", 100.0), ("random", 12.5))
+    ]
+    assert [line.cells[0].best for line in table.lines[:2]] == [False, True]
+    assert any("| VICReg | 25 ± 318 | 30 |" in line for line in markdown(study, study.parts[0], planner))
+    assert [line.cells[0].number.mean for line in tables(study, study.parts[0], cloning)[0].lines[:2]] == [50.0, 50.0]
+
+
+def test_plans__are_returns_where_the_protocol_is_scored_by_them(tmp_path):
+    study = Study(write(tmp_path, [row("idm", STATIC, 0, 1.0, **plans(0.25, score="return"))]))
+    [table] = tables(study, ["idm"], plan_measures(study)[0])
+    assert [line.cells[0].number.mean for line in table.lines] == [-0.25, 0.0, -9.0]
+
+
+def test_plans__under_different_protocols_are_never_in_one_column(tmp_path):
+    rows = [row("vicreg", STATIC, 0, 3.0, **plans(1.0)), row("idm", STATIC, 0, 3.0, **plans(1.0, "ddd"))]
+    assert Study(write(tmp_path, rows)).parts == [["vicreg"], ["idm"]]
+    rows = [row("idm", STATIC, 0, 3.0, **plans(1.0)), row("idm", STATIC, 1, 3.0, **plans(1.0, "ddd"))]
+    with pytest.raises(ValueError, match=r"level 1 were planned in under different protocols.*ccc.*ddd"):
+        Study(write(tmp_path, rows))
+
+
+def test_report__has_plans_where_there_are_some(tmp_path):
+    out = write(tmp_path / "x", [row(m, STATIC, 0, 2.0, explained=None, **plans(0.5)) for m in ("vicreg", "idm")])
+    text = report.main(composed("report", [f"run={out}", "shown=0"])).read_text()
+    assert '<h2 id="plans">' in text and "<code>plan/x/v1 ccc</code>" in text and "true simulator" in text
+    assert "Planning in it" in (out / "report" / "table.md").read_text()
+    out = write(tmp_path / "y", grid(STATIC))
+    assert "Planning" not in report.main(composed("report", [f"run={out}", "shown=0"])).read_text()
 
 
 def test_tables__are_bold_where_a_competitor_is_best_and_have_floors_of_their_own(tmp_path):
