@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import gymnasium
@@ -19,6 +20,21 @@ def described(space: gymnasium.Space) -> dict[str, Any]:
         sizes = space.n if isinstance(space, spaces.Discrete) else space.nvec
         entry |= {"sizes": np.ravel(sizes).tolist(), "start": np.ravel(space.start).tolist()}
     return entry
+
+
+def space_of(entry: dict[str, Any]) -> gymnasium.Space:
+    """The space that `described` describes; without bounds where they cannot be read off its name."""
+    shape, dtype = tuple(entry["shape"]), np.dtype(entry["dtype"])
+    if "sizes" in entry:
+        sizes, start = (np.reshape(entry[name], shape) for name in ("sizes", "start"))
+        return spaces.MultiDiscrete(sizes, start=start) if shape else spaces.Discrete(int(sizes), start=int(start))
+    bounds = re.match(r"Box\((\[.*?\]|[^\[,]+), (\[.*?\]|[^\[,]+), ", entry["space"])
+    try:
+        low, high = (np.broadcast_to(np.array(x.strip("[]").split(), dtype), shape) for x in bounds.groups())  # type: ignore[union-attr]
+    except (AttributeError, ValueError):  # abbreviated, or of several axes
+        limits = np.iinfo(dtype) if dtype.kind in "iu" else None
+        low, high = (np.full(shape, x, dtype) for x in ((limits.min, limits.max) if limits else (-np.inf, np.inf)))
+    return spaces.Box(low, high, shape, dtype)
 
 
 def vectors(actions: Tensor, entry: dict[str, Any]) -> Tensor:

@@ -1,11 +1,7 @@
-"""Collection of datasets: sharded, atomic, resumable."""
+"""Collection of datasets: environments are stepped under a behaviour."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,17 +13,13 @@ from numpy.typing import NDArray
 from agents.actions import described
 from agents.behaviours.core import Behaviour
 from envs import random
-from jepa_worlds.bars import bar
 from jepa_worlds.behaviours import identified, make_behaviour
-from jepa_worlds.dataset import FORMAT, MANIFEST, SPLITS, Split, check_shard, read_manifest
+from jepa_worlds.dataset import FORMAT, Split
 from jepa_worlds.environments import distractors, factors_of, goal_of, how_many, make_vec
-from jepa_worlds.files import digest, temporary_name, versions, write_array, write_json, writing
-from jepa_worlds.runs import differing
-from jepa_worlds.statistics import coverage, moments
+from jepa_worlds.files import versions
+from jepa_worlds.sharding import Columns, shard_episodes, split_episodes, write_dataset
 
-Columns = dict[str, NDArray]
 OPTIONAL = ("shard_episodes", "num_envs")
-SHARD = 1024, 2**28  # episodes, and bytes of their frames, in a shard of unstated size at most
 
 
 @dataclass(frozen=True)
@@ -58,33 +50,11 @@ class Collection:
                 raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
         if type(self.seed) is not int or not 0 <= self.seed < 2**64:
             raise ValueError(f"seed must be an integer from 0 to 2**64 - 1, got {self.seed!r}")
-        shares = self.validation, self.test
-        if not (all(isinstance(x, (int, float)) and x >= 0 for x in shares) and sum(shares) < 1):
-            raise ValueError(
-                f"validation and test are shares of the episodes, from 0 and below 1 in all; got "
-                f"validation={self.validation!r}, test={self.test!r}"
-            )
-        if not self.splits()["train"][1]:
-            raise ValueError(
-                f"episodes={self.episodes}, validation={self.validation} and test={self.test} leave no episodes to "
-                f"train on: collect more, or lower these shares"
-            )
+        self.splits()
 
     def splits(self) -> dict[Split, tuple[int, int]]:
         """First episode of each split, and the one after its last."""
-        test = round(self.episodes * self.test)
-        validation = round(self.episodes * self.validation)
-        ends = (self.episodes - validation - test, self.episodes - test, self.episodes)
-        return dict(zip(SPLITS, zip((0, *ends), ends, strict=False), strict=True))
-
-    def shards(self) -> Iterator[tuple[str, Split, range]]:
-        """Name, split and episodes of each shard."""
-        assert self.shard_episodes is not None
-        number = 0
-        for split, (first, end) in self.splits().items():
-            for start in range(first, end, self.shard_episodes):
-                yield f"shard-{number:05d}", split, range(start, min(start + self.shard_episodes, end))
-                number += 1
+        return split_episodes(self.episodes, self.validation, self.test)
 
     def make(self, split: Split) -> gymnasium.vector.VectorEnv:
         """The environment that a split is collected from: distractors show their held-out pictures outside train.
@@ -104,9 +74,6 @@ class Collection:
 def collect(collection: Collection, out: Path, trust: tuple[str, ...] = ()) -> dict[str, Any]:
     """Collect a dataset into a folder, or go on with one that was begun; returns its manifest.
 
-    A shard counts once it is in the manifest. Killed at any point and started again, collection ends byte-identical to
-    one that was never interrupted.
-
     Args:
         collection: what to collect.
         out: the folder.
@@ -117,33 +84,24 @@ def collect(collection: Collection, out: Path, trust: tuple[str, ...] = ()) -> d
     """
     header = _header(collection, trust)
     collection = replace(collection, shard_episodes=header["shard_episodes"])
-    manifest = _resumed(header, out)
-    if manifest["complete"]:
-        return manifest
-    done = {entry["name"] for entry in manifest["shards"]}
-    split_env: tuple[Split, gymnasium.vector.VectorEnv] | None = None
-    behaviour = make_behaviour(collection.behaviour, trust)
-    with bar(total=collection.episodes, unit="episode", desc=f"collect {out}", smoothing=0) as progress:
-        for name, split, episodes in collection.shards():
-            if name not in done:
-                if split_env is None or split_env[0] != split:
-                    if split_env is not None:
-                        split_env[1].close()
-                    split_env = (split, collection.make(split))
-                columns = rollouts(split_env[1], behaviour, collection.seed, episodes, collection.episode_length)
-                manifest["shards"].append(_write_shard(out, name, split, episodes, columns))
-                write_json(out / MANIFEST, manifest)
-            progress.update(len(episodes))
-    if split_env is not None:
-        split_env[1].close()
-    manifest |= {
-        "complete": True,
-        "statistics": moments(out, manifest),
-        "coverage": coverage(out, manifest),
-        "content_hash": _content_hash(manifest),
-    }
-    write_json(out / MANIFEST, manifest)
-    return manifest
+    behaviour, made = make_behaviour(collection.behaviour, trust), dict[Split, gymnasium.vector.VectorEnv]()
+
+    def columns(split: Split, episodes: range) -> Columns:
+        if split not in made:
+            _close(made)
+            made[split] = collection.make(split)
+        return rollouts(made[split], behaviour, collection.seed, episodes, collection.episode_length)
+
+    try:
+        settings = [key for key in header if key in Collection.__dataclass_fields__]
+        return write_dataset(header, settings, out, columns, "collect")
+    finally:
+        _close(made)
+
+
+def _close(made: dict[Split, gymnasium.vector.VectorEnv]) -> None:
+    while made:
+        made.popitem()[1].close()
 
 
 def rollouts(env: gymnasium.vector.VectorEnv, behaviour: Behaviour, seed: int, episodes: range, length: int) -> Columns:
@@ -214,13 +172,12 @@ def _header(collection: Collection, trust: tuple[str, ...]) -> dict[str, Any]:
     factor_space: gymnasium.spaces.Dict = env.unwrapped.factor_space  # type: ignore[attr-defined]
     splits = {name: [first, end] for name, (first, end) in collection.splits().items()}
     frame_shape = env.single_observation_space.shape or ()
-    episode_bytes = (collection.episode_length + 1) * int(np.prod(frame_shape))
     return {
         "format": FORMAT,
         "complete": False,
         **{name: value for name, value in asdict(collection).items() if name not in ("num_envs", "validation", "test")},
         "behaviour": identified(collection.behaviour),
-        "shard_episodes": collection.shard_episodes or max(1, min(SHARD[0], SHARD[1] // episode_bytes)),
+        "shard_episodes": collection.shard_episodes or shard_episodes(collection.episode_length, frame_shape),
         "splits": splits,
         "frame_shape": list(frame_shape),
         "action": described(env.single_action_space),
@@ -240,56 +197,3 @@ def _finite(bound: NDArray) -> Any:
     found = bound.astype(object)
     found[~np.isfinite(bound)] = None
     return found.tolist()
-
-
-def _resumed(header: dict[str, Any], out: Path) -> dict[str, Any]:
-    """The manifest to go on from: the header, or one begun under the same header."""
-    if not (out / MANIFEST).is_file():
-        killed_at_once = {temporary_name(out / MANIFEST)}
-        if out.exists() and not (out.is_dir() and set(out.iterdir()) <= killed_at_once):
-            raise ValueError(f"out={str(out)!r} exists and is not a dataset: choose another folder, or remove it")
-        write_json(out / MANIFEST, header)
-        return header
-    manifest = read_manifest(out)
-
-    def differences(*keys: str) -> list[str]:
-        return [text for key in keys for text in differing(key, manifest.get(key), header[key])]
-
-    settings = [key for key in header if key in Collection.__dataclass_fields__]
-    found = differences(*settings, "splits") or differences(
-        "frame_shape", "action", "factors"
-    )  # these follow from those
-    if found:
-        more = f" and {len(found) - 4} more" if len(found) > 4 else ""
-        raise ValueError(
-            f"out={str(out)!r} holds a dataset collected otherwise, with {', '.join(found[:4])}{more}: choose "
-            f"another folder, or remove it"
-        )
-    for entry in manifest["shards"]:
-        check_shard(out, entry, verify=True)
-    return manifest
-
-
-def _write_shard(out: Path, name: str, split: Split, episodes: range, columns: Columns) -> dict[str, Any]:
-    """Write a shard under a temporary name, move it into place, and return its entry for the manifest."""
-    temporary, final = out / f".{name}.tmp", out / name
-    for leftover in (temporary, final):
-        shutil.rmtree(leftover, ignore_errors=True)
-    with writing(final):
-        try:
-            temporary.mkdir()
-            for column, array in columns.items():
-                write_array(temporary / f"{column}.npy", array)
-            files = {
-                file.name: {"bytes": file.stat().st_size, "sha256": digest(file)}
-                for file in sorted(temporary.iterdir())
-            }
-            temporary.rename(final)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    return {"name": name, "split": split, "episodes": [episodes.start, episodes.stop], "files": files}
-
-
-def _content_hash(manifest: dict[str, Any]) -> str:
-    named = {key: manifest[key] for key in ("env", "distractor", "behaviour", "seed", "splits", "shards")}
-    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()

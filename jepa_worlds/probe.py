@@ -168,6 +168,9 @@ def _collected(dataset: dict[str, Any]) -> dict[str, Any]:
 
 def table(content: dict[str, Any]) -> list[str]:
     """Scores and floors, a line a factor, as a Markdown table whose columns are aligned."""
+    if not content["metrics"]:
+        found = ", ".join(f"{name} {number:.3g}" for name, number in content["diagnostics"].items())
+        return [f"The dataset tells no factors that change, so there is nothing to read off: {found}"]
     heads = ("factor", "rollout RMSE [95 %]", "encoder RMSE", "R² rollout", "R² encoder", *FLOORS)
     rows = [[*heads]]
     for name, found in sorted(content["metrics"].items(), key=lambda item: item[0].split(".")[0] == "background"):

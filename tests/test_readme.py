@@ -12,6 +12,8 @@ ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SMALL = {
     "collect": ["episodes=60"],
+    "export_minari": [],
+    "import_minari": [],
     "train": ["steps=2", "batch_size=8"],
     "probe": [],
     "record": ["episodes=1"],
@@ -40,8 +42,9 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *arguments], cwd=cwd, capture_output=True, text=True, check=False)
 
 
-def test_readme__runs_from_top_to_bottom(tmp_path):
+def test_readme__runs_from_top_to_bottom(tmp_path, monkeypatch):
     """The commands in their order, then the snippets, which use what the commands leave."""
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
     found, snippets = commands(), blocks("python")
     assert {arguments[2].removeprefix("jepa_worlds.") for arguments in found} >= {"collect", "train", "probe", "record"}
     assert snippets

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from agents.behaviours.uniform import Uniform
-from jepa_worlds import collecting
+from jepa_worlds import sharding
 from jepa_worlds.collecting import Collection, rollouts
 from jepa_worlds.dataset import MANIFEST, SPLITS, Dataset, read_manifest
 from jepa_worlds.files import read_json
@@ -129,7 +129,7 @@ def test_collect__does_not_depend_on_shard_episodes(tmp_path, collect_to):
 def test_collect__of_unstated_shards_bounds_the_bytes_of_their_frames(tmp_path, collect_to, monkeypatch):
     frames = 6 * 28 * 28  # of an episode of 5 steps, a byte a pixel
     for name, most, shards in (("bytes", (1024, 7 * frames + 1), 3 + 1 + 1), ("episodes", (4, 2**28), 4 + 1 + 1)):
-        monkeypatch.setattr(collecting, "SHARD", most)
+        monkeypatch.setattr(sharding, "SHARD", most)
         path = collect_to(tmp_path / name, *NOISE)
         assert sum(1 for _ in path.glob("shard-*")) == shards
         assert read_manifest(path)["shard_episodes"] == min(most[0], 7)
@@ -160,11 +160,12 @@ def test_collection__splits_by_episode(count, validation, test, sizes):
     ranges = collection.splits()
     assert list(ranges) == list(SPLITS)
     assert tuple(end - first for first, end in ranges.values()) == sizes
-    in_split = {split: [e for _, s, found in collection.shards() if s == split for e in found] for split in SPLITS}
+    there = list(sharding.shards({"splits": ranges, "shard_episodes": 32}))
+    in_split = {split: [e for _, s, found in there if s == split for e in found] for split in SPLITS}
     assert {split: list(range(*ends)) for split, ends in ranges.items()} == in_split
     assert sorted(itertools.chain(*in_split.values())) == list(range(count)), "every episode is in one split"
-    assert max(len(found) for _, _, found in collection.shards()) <= 32
-    assert len({name for name, _, _ in collection.shards()}) == sum(-(-size // 32) for size in sizes)
+    assert max(len(found) for _, _, found in there) <= 32
+    assert len({name for name, _, _ in there}) == sum(-(-size // 32) for size in sizes)
 
 
 def test_collect__says_what_the_data_are(dataset_path):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from jepa_worlds import collecting
+from jepa_worlds import sharding
 from jepa_worlds.collecting import Collection, collect
 from jepa_worlds.dataset import MANIFEST
 from jepa_worlds.files import read_json
@@ -59,7 +59,7 @@ def fail_at(monkeypatch):
             return write_or_fail
 
         monkeypatch.undo()
-        monkeypatch.setattr(collecting, "write_array", failing(collecting.write_array))
+        monkeypatch.setattr(sharding, "write_array", failing(sharding.write_array))
         monkeypatch.setattr(Path, "write_text", failing(Path.write_text))
         return written
 
@@ -102,7 +102,7 @@ def test_collect__leaves_no_half_of_a_file_where_there_is_no_room(tmp_path, fail
 
 def test_collect__killed_before_a_shard_counts_makes_it_again(tmp_path, monkeypatch, contents):
     collect(SMALL, tmp_path / "whole")
-    real, written = collecting._write_shard, []
+    real, written = sharding._write_shard, []
 
     def write_and_die(out, name, *rest):
         real(out, name, *rest)
@@ -111,7 +111,7 @@ def test_collect__killed_before_a_shard_counts_makes_it_again(tmp_path, monkeypa
             raise Killed
         return real(out, name, *rest)
 
-    monkeypatch.setattr(collecting, "_write_shard", write_and_die)
+    monkeypatch.setattr(sharding, "_write_shard", write_and_die)
     with pytest.raises(Killed):
         collect(SMALL, tmp_path / "data")
     assert (tmp_path / "data" / "shard-00001").is_dir()
