@@ -34,7 +34,7 @@ from jepa_worlds.learning_curves import learning_curves
 from jepa_worlds.policies import Task, read_policy_card
 from jepa_worlds.probe import protocol_id
 from jepa_worlds.returns import FLOORS, Curve, summary, table
-from jepa_worlds.runs import RESULTS, read_config, results, run_name, write_config, write_results
+from jepa_worlds.runs import RESULTS, claimed, results, run_name, write_config, write_results
 
 
 def main(config: DictConfig) -> Plain:
@@ -98,10 +98,7 @@ def _folder(settings: Plain, task: Task) -> Path:
     """
     name = f"{task['env']['id'].split('/')[-1]}-{settings['policy']['algorithm']}"
     out = Path(str(settings["out"] or Path(str(settings["run"])) / "evaluate" / name))
-    begun = out.exists() and not (out.is_dir() and not any(out.iterdir()))
-    if begun and not {"run", "compare", "protocol"} <= read_config(out).keys():
-        raise ValueError(f"out={str(out)!r} exists and holds no evaluation of policies: choose another folder")
-    return out
+    return claimed(out, {"run", "compare", "protocol"}, "evaluation of policies")
 
 
 def _train(rows: Rows, settings: Plain) -> None:

@@ -20,7 +20,7 @@ from jepa_worlds.plan_pictures import pictures
 from jepa_worlds.plan_rows import Row, check_row, play_row, summary
 from jepa_worlds.plan_tables import SOLVED, numbers, table
 from jepa_worlds.protocols import Protocol
-from jepa_worlds.runs import RESULTS, read_config, results, run_name, write_config, write_results
+from jepa_worlds.runs import RESULTS, claimed, results, run_name, write_config, write_results
 from jepa_worlds.video import check_writable
 
 GROUP = "plan"
@@ -112,10 +112,7 @@ def _folder(settings: Plain) -> Path:
     words = [settings["protocol"]["id"].removeprefix(f"{GROUP}/").replace("/", "-"), *sorted(settings["cost"]["terms"])]
     words.insert(1, str(settings["planner"]["_target_"]).rpartition(".")[-1])
     out = Path(str(settings["out"] or Path(str(settings["run"])) / "plan" / "-".join(words)))
-    begun = out.exists() and not (out.is_dir() and not any(out.iterdir()))
-    if begun and not {"run", "planner", "protocol"} <= read_config(out).keys():
-        raise ValueError(f"out={str(out)!r} exists and holds no evaluation of planning: choose another folder")
-    return out
+    return claimed(out, {"run", "planner", "protocol"}, "evaluation of planning")
 
 
 def _content(comparison: Comparison, rows: Sequence[Row], played: dict[str, Plain], started: float) -> Plain:

@@ -21,7 +21,7 @@ from jepa_worlds.checkpoint import load, read_card
 from jepa_worlds.dataset import ORIGIN, SPLITS, Dataset, read_manifest
 from jepa_worlds.figures import per_step_errors, rollout_frames, traces
 from jepa_worlds.probing import ModelProbe, Probed
-from jepa_worlds.runs import RESULTS, read_config, results, write_config, write_results
+from jepa_worlds.runs import RESULTS, claimed, results, write_config, write_results
 from jepa_worlds.training import chosen_device
 
 FLOORS = ("chance", "pixels", "untrained")
@@ -77,10 +77,7 @@ def _folder(settings: dict[str, Any]) -> Path:
     data = settings["data"]
     name = "probe" if data is None else f"probe-{Path(str(data)).name}"
     out = Path(str(settings["out"] or Path(str(settings["run"])) / name))
-    begun = out.exists() and not (out.is_dir() and not any(out.iterdir()))
-    if begun and not {"run", "readout", "protocol"} <= read_config(out).keys():
-        raise ValueError(f"out={str(out)!r} exists and holds no probe's results: choose another folder")
-    return out
+    return claimed(out, {"run", "readout", "protocol"}, "probe's results")
 
 
 def open_probe(settings: dict[str, Any]) -> tuple[ModelProbe, dict[str, Any], Dataset]:

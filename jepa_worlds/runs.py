@@ -40,6 +40,18 @@ def read_config(run: Path) -> dict[str, Any]:
     return config
 
 
+def claimed(out: Path, keys: set[str], what: str) -> Path:
+    """A folder that is not there, empty, or begun by the command whose configuration has these keys.
+
+    Raises:
+        ValueError: something else is there, and not ``what``.
+    """
+    begun = out.exists() and not (out.is_dir() and not any(out.iterdir()))
+    if begun and not keys <= read_config(out).keys():
+        raise ValueError(f"out={str(out)!r} exists and holds no {what}: choose another folder")
+    return out
+
+
 def differing(key: str, there: Any, now: Any) -> Iterator[str]:
     """Where two configurations differ: ``env.size=28 (now 32)``."""
     if isinstance(there, dict) and isinstance(now, dict):
