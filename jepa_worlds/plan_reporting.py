@@ -9,7 +9,7 @@ from jepa_worlds.reporting import Estimate, Row, Study, estimate
 from jepa_worlds.tabulating import Head, Measure
 
 PLAN_SCORE = "goals reached at the end in %, or the return where the protocol is scored by it"
-TITLES = {"planner": "Planning in it", "gcbc": "Behaviour cloning (GCBC) on its latents"}
+TITLES = {"planner": "Planning in the model", "gcbc": "Behaviour cloning (GCBC) on its latents"}
 
 
 def plan_measures(study: Study) -> list[Measure]:

@@ -164,7 +164,7 @@ def test_report__has_plans_where_there_are_some(tmp_path):
     out = write(tmp_path / "x", [row(m, STATIC, 0, 2.0, explained=None, **plans(0.5)) for m in ("vicreg", "idm")])
     text = report.main(composed("report", [f"run={out}", "shown=0"])).read_text()
     assert '<h2 id="plans">' in text and "<code>plan/x/v1 ccc</code>" in text and "true simulator" in text
-    assert "Planning in it" in (out / "report" / "table.md").read_text()
+    assert "Planning in the model" in (out / "report" / "table.md").read_text()
     out = write(tmp_path / "y", grid(STATIC))
     assert "Planning" not in report.main(composed("report", [f"run={out}", "shown=0"])).read_text()
 
