@@ -152,7 +152,10 @@ def _configured(command: str, overrides: tuple[str, ...]) -> Plain:
     """
     needed = {"collect": ["out=-"], "train": ["out=-", "data=-"], "probe": ["run=-"], "plan": ["run=-", *SILENT]}
     words = plan.words_with_group(overrides) if command == "plan" else overrides
+    own = [word for word in words if command == "plan" and word.partition("=")[0] in ("run", "runs", "out")]
     try:
+        if own:
+            raise ValueError(f"an experiment plans in its own models, in their folders: leave out {', '.join(own)}")
         config = composed(command, [*needed[command], *words])
         require_all(config)
         if command == "collect":

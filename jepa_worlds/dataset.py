@@ -57,8 +57,8 @@ class Dataset:
         if not self.manifest.get("complete"):
             done = sum(shard["episodes"][1] - shard["episodes"][0] for shard in self.manifest["shards"])
             raise ValueError(
-                f"dataset {str(path)!r} is incomplete: {done} of {self.manifest['episodes']} episodes; run the same "
-                f"collect command again to finish it"
+                f"dataset {str(path)!r} is incomplete: {done} of {self.manifest['episodes']} episodes; run what "
+                f"made it once more to finish it"
             )
         for entry in self.manifest["shards"]:
             check_shard(self.path, entry, verify)

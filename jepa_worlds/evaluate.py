@@ -141,7 +141,7 @@ def _compared(rows: Rows, settings: Plain, task: Task, started: float) -> Plain:
     nothing = idle_returns(rows[first][0])
     found = summary(curves, chance, settings["protocol"]["levels"], seconds_of=first, nothing=nothing)
     data = _data(settings)
-    policies = {"task": task, "policy": settings["policy"], "timesteps": settings["timesteps"]}
+    policies = {"task": task, "policy": _settled(settings["policy"], rows), "timesteps": settings["timesteps"]}
     shared = results(
         "evaluate",
         metrics=found,
@@ -165,6 +165,12 @@ def _compared(rows: Rows, settings: Plain, task: Task, started: float) -> Plain:
         for name, row in rows.items()
     ]
     return {**shared, "rows": own}
+
+
+def _settled(policy: Plain, rows: Rows) -> Plain:
+    """What numbers depend on: arguments of policies that learn to see only if there are both."""
+    matters = policy.get("pixel_arguments") and rows.keys() & {"pixels", "finetuned"}
+    return policy if matters else {name: x for name, x in policy.items() if name != "pixel_arguments"}
 
 
 def _data(settings: Plain) -> dict[str, Plain]:

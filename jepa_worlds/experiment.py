@@ -127,8 +127,8 @@ def _explain(jobs: Sequence[Job], settings: Plain) -> Failures:
 
 
 def _plan(jobs: Sequence[Job], settings: Plain) -> Failures:
-    """Plan with the models that are done, where the experiment says how, and say what failed."""
-    wanted = {job.run: job for job in jobs if job.known and job.plan is not None}
+    """Plan with the models that are done, where the experiment says how, and say what failed. Trials are left out."""
+    wanted = {job.plans: job for job in jobs if job.known and job.plan is not None and "#" not in job.cell.method}
     left = [job for job in wanted.values() if not job.planned]
     found = _side_by_side(plan_cell, left, settings, "plan", "cell", len(wanted), len(wanted) - len(left))
     return {f"{job.cell}": f"plan: {why}" for job, why in zip(left, found, strict=True) if why}

@@ -85,7 +85,7 @@ class Panel:
     @property
     def shares_level_0(self) -> bool:
         """Whether nothing of the panel is left without its distractor."""
-        return not (self.without_distractor or self.train)
+        return not (self.without_distractor or self.train or self.plan or self.plan is None)
 
 
 @dataclass(frozen=True)

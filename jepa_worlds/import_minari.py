@@ -22,6 +22,8 @@ def main(config: DictConfig) -> Path:
     """
     settings = plain(config)
     require_types(settings, download=bool)
+    if settings["factors"] is not None:
+        require_types(settings, factors=list)
     out = Path(str(settings.pop("out")))
     import_minari(str(settings.pop("name")), out, **settings)
     return out

@@ -22,6 +22,7 @@ from jepa_worlds.importing import Episode, imported, write_episodes
 from jepa_worlds.sharding import split_episodes
 
 MANIFEST = "jepa_worlds"  # key of the metadata where it is kept
+UNFINISHED = "unfinished"  # what is there until then
 WRITTEN_ANEW = ("complete", "statistics", "coverage", "content_hash", "shards")  # keys of a manifest
 STEPS = ("actions", "rewards", "terminations", "truncations")
 BATCH = 256  # episodes handed over together
@@ -46,27 +47,31 @@ def export_minari(data: Path, name: str, **about: str | None) -> Path:
     try:
         import minari
         from minari.data_collector import EpisodeBuffer
+        from minari.storage.datasets_root_dir import get_dataset_path
     except ImportError as error:
         raise ValueError(INSTALL) from error
     dataset = Dataset(data)
-    manifest, batches = dataset.manifest, _batches(dataset)
-    with warnings.catch_warnings(action="ignore", category=UserWarning):  # it wants to be told more
-        made = minari.create_dataset_from_buffers(
-            name,
-            [EpisodeBuffer(**episode) for episode in next(batches)],
-            observation_space=spaces.Box(0, 255, manifest["frame_shape"], np.uint8),
-            action_space=space_of(manifest["action"]),
-            jpeg_encoding=False,
-            **about | {"description": about.get("description") or f"{manifest['env']['id']}, frames"},
-        )
+    manifest, batches, folder = dataset.manifest, _batches(dataset), Path(get_dataset_path(name))
+    if folder.exists():
+        raise ValueError(f"Minari already has a dataset {name!r}, in {str(folder)!r}: choose another name")
     try:
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # it wants to be told more
+            made = minari.create_dataset_from_buffers(
+                name,
+                [EpisodeBuffer(**episode) for episode in next(batches)],
+                observation_space=spaces.Box(0, 255, manifest["frame_shape"], np.uint8),
+                action_space=space_of(manifest["action"]),
+                jpeg_encoding=False,
+                **about | {"description": about.get("description") or f"{manifest['env']['id']}, frames"},
+            )
+        made.storage.update_metadata({MANIFEST: UNFINISHED})
         with bar(total=manifest["episodes"], initial=len(made), unit="episode", desc=f"export {name}") as progress:
             for batch in batches:
                 made.update_dataset_from_buffer([EpisodeBuffer(**episode) for episode in batch])
                 progress.update(len(batch))
         made.storage.update_metadata({MANIFEST: json.dumps(manifest)})
     except BaseException:  # half a dataset would pass for a whole one
-        shutil.rmtree(made.storage.data_path.parent)
+        shutil.rmtree(folder, ignore_errors=True)
         raise
     return Path(made.storage.data_path)
 
@@ -86,7 +91,8 @@ def import_minari(
         name: of Minari's dataset.
         out: the folder.
         frames: the observation that is the image, such as ``camera.front``; None: the only one that is an image.
-        factors: the observations that are factors; None: all that are vectors of floats.
+        factors: the observations that are factors; None: all that are vectors of floats, and what ``infos`` has as
+            factors.
         validation, test: shares of the episodes, the last ones, that are held out.
         download: whether to download what is not there.
 
@@ -100,12 +106,16 @@ def import_minari(
         raise ValueError(INSTALL) from error
     found = minari.load_dataset(name, download=download)
     count, ours = int(found.total_episodes), found.storage.metadata.get(MANIFEST)
+    if ours == UNFINISHED:
+        raise ValueError(f"the export of {name!r} was interrupted: `minari delete {name}`, and export it again")
     manifest: Plain = json.loads(ours) if ours else {}
     if manifest.get("episodes") == count:
         header = {key: value for key, value in manifest.items() if key not in WRITTEN_ANEW}
         return write_episodes(Exported(found, list(manifest["factors"])), out, found.action_space, header)
-    header = imported(name) | {"splits": split_episodes(count, validation, test)}
-    return write_episodes(Foreign(found, frames, factors), out, found.action_space, header)
+    episodes = Foreign(found, frames, factors)
+    header = imported(name, episodes[0].columns) | {"splits": split_episodes(count, validation, test)}
+    header["behaviour"] |= {"frames": episodes.frames}
+    return write_episodes(episodes, out, found.action_space, header)
 
 
 class Exported(Sequence[Episode]):
@@ -137,10 +147,14 @@ class Foreign(Sequence[Episode]):
         if frames is None and len(images) != 1:
             raise ValueError(f"one observation must be an image, found {images} among {list(known)}: say frames=…")
         self.frames = images[0] if frames is None else frames
-        numbers = [key for key, space in known.items() if isinstance(space, spaces.Box) and space.dtype.kind == "f"]
-        self.factors = numbers if factors is None else list(factors)
+        numbers = {key: x for key, x in known.items() if isinstance(x, spaces.Box) and x.dtype.kind == "f"}
+        vectors = [key for key, x in numbers.items() if len(x.shape) == 1]
+        self.factors = vectors if factors is None else list(factors)
+        self.told = list((dataset[0].infos or {}).get("factors", {})) if factors is None else []
         if unknown := sorted({self.frames, *self.factors} - known.keys()):
             raise ValueError(f"there are no observations {unknown}; there are {list(known)}")
+        if self.frames not in images:
+            raise ValueError(f"{self.frames!r} is no image, which is uint8 of 2 or 3 axes, but {known[self.frames]}")
 
     def __len__(self) -> int:
         return int(self.dataset.total_episodes)
@@ -148,6 +162,7 @@ class Foreign(Sequence[Episode]):
     def __getitem__(self, number: Any) -> Any:
         episode = self.dataset[number]
         factors = {key: np.asarray(_at(episode.observations, key)) for key in self.factors}
+        factors |= {name: episode.infos["factors"][name] for name in self.told}
         return _episode(episode, _channels_last(np.asarray(_at(episode.observations, self.frames))), factors)
 
 
@@ -196,4 +211,4 @@ def _channels_last(frames: NDArray) -> NDArray:
     if frames.ndim == 3:
         return frames[..., None]
     first, last = frames.shape[1], frames.shape[3]
-    return np.moveaxis(frames, 1, -1) if first in (1, 3, 4) and last not in (1, 3, 4) else frames
+    return np.moveaxis(frames, 1, -1) if first < last and last not in (1, 3, 4) else frames

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from jepa_worlds.app import CONFIGS, Plain, command, plain, require_types
 from jepa_worlds.bars import bar
+from jepa_worlds.build import build
 from jepa_worlds.jobs import Report
 from jepa_worlds.plan_comparing import Comparison
 from jepa_worlds.plan_pictures import pictures
@@ -25,6 +26,7 @@ from jepa_worlds.video import check_writable
 
 GROUP = "plan"
 FILM = "film.mp4"
+PRECISIONS = ("fp32", "bf16", "int8")
 
 
 def main(config: DictConfig) -> Plain:
@@ -98,6 +100,10 @@ def check(settings: Plain) -> None:
     for name, least in {"num_envs": 1, "shown": 0}.items():
         if type(settings[name]) is not int or settings[name] < least:
             raise ValueError(f"{name} must be an integer of at least {least}, got {settings[name]!r}")
+    if settings["precision"] not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {settings['precision']!r}")
+    if settings["precision"] == "int8" and build(settings["planner"]).gradients:
+        raise ValueError("precision=int8 has no gradients, which this planner needs: choose fp32 or bf16")
     names = [run_name(run) for run in (settings["run"], *settings["runs"])]
     if len({*names}) < len(names):
         raise ValueError(f"runs are told apart by the names of their folders, which must differ; got {names}")

@@ -29,7 +29,6 @@ from jepa_worlds.training import chosen_device
 
 CEILING, RANDOM, STILL, BEHAVIOUR = "true simulator", "random actions", "no-op", "behaviour of the data"
 Make = Callable[[int, Decided], Actor]
-PRECISIONS = ("fp32", "bf16", "int8")
 
 
 class Comparison:
@@ -58,10 +57,6 @@ class Comparison:
         self.datasets: dict[str, Plain] = {}
         self.planner: Planner = build(settings["planner"])
         self.costs: Costs = Costs(build(settings["cost"]["terms"]), settings["cost"]["weights"])
-        if settings["precision"] not in PRECISIONS:
-            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {settings['precision']!r}")
-        if settings["precision"] == "int8" and self.planner.gradients:
-            raise ValueError("precision=int8 has no gradients, which this planner needs: choose fp32 or bf16")
         device = chosen_device(settings["device"])
         self.fitted = {
             run_name(run): Fitted(str(run), out / "heads" / run_name(run), settings, device)

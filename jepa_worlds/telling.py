@@ -33,7 +33,7 @@ def about_method(study: Study, method: str) -> str:
 def about_panel(study: Study, panel: str) -> str:
     """What a panel collects and changes, as overrides."""
     found = study.config.get("experiment", {}).get("panels", {}).get(panel, {})
-    return " ".join(map(str, [*found.get("collect", []), *found.get("train", [])]))
+    return " ".join(map(str, [*found.get("collect", []), *found.get("train", []), *(found.get("plan") or [])]))
 
 
 def findings(study: Study, methods: Sequence[str], conditions: Sequence[Condition]) -> Iterator[tuple[str, str]]:

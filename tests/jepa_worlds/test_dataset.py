@@ -99,7 +99,7 @@ def test_dataset__says_that_its_manifest_is_not_json(path, content):
 def test_dataset__says_how_much_of_it_is_there(path):
     manifest = read_json(path / MANIFEST)
     edited(path, complete=False, shards=manifest["shards"][:2])
-    with pytest.raises(ValueError, match="is incomplete: 43 of 48 episodes; run the same collect command again"):
+    with pytest.raises(ValueError, match="is incomplete: 43 of 48 episodes; run what made it once more"):
         Dataset(path)
 
 

@@ -171,6 +171,15 @@ def test_compared_rows__have_arguments_of_their_own_where_a_policy_learns_to_see
             assert training.policy["arguments"] == {**usual, **own} != {} and "pixel_arguments" not in training.policy
 
 
+def test_evaluate__has_another_protocol_only_where_arguments_of_pixels_matter() -> None:
+    policy = {"algorithm": "SAC", "arguments": {}}
+    for none in ({}, {"pixel_arguments": {}}):
+        assert evaluate._settled({**policy, **none}, {"pixels": []}) == policy
+    other = {**policy, "pixel_arguments": {"learning_rate": 0.5}}
+    assert evaluate._settled(other, {"state": []}) == policy
+    assert evaluate._settled(other, {"pixels": []}) == evaluate._settled(other, {"finetuned": []}) == other
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

@@ -182,6 +182,15 @@ def test_experiment__keeps_models_that_cannot_be_planned_in(study: Path, idle: N
     assert [row["planned"] for row in content["rows"]] == [None] and len(content["failed"]) == 1
 
 
+def test_experiment__plans_in_a_model_that_panels_share_as_each_of_them_says(study: Path, idle: None) -> None:
+    collected = "collect: ['distractor=uniform', 'distractor.dynamics=static']"
+    panels = [f"+experiment.panels.{x}={{title: x, {collected}, plan: ['planner={x}']}}" for x in ("cem", "icem")]
+    run_both = ["panels=[cem,icem]", "levels=[1]", "methods=[vicreg]", f"plan={json.dumps(PLAN)}"]
+    rows = run(study, *panels, *run_both)["rows"]
+    assert rows[0]["run"] == rows[1]["run"] and all(row["planned"] for row in rows)
+    assert rows[0]["commands"][-1] != rows[1]["commands"][-1]
+
+
 def test_experiment__plans_in_the_single_cell_of_a_job_too(study: Path, idle: None) -> None:
     assert planned(study, "job=1") == {}
     grid = read_grid(plain(composed("experiment", [*SMALL, *ONE, f"plan={json.dumps(PLAN)}"])))

@@ -156,6 +156,20 @@ def test_job__is_named_by_all_that_it_depends_on_and_nothing_else(tmp_path: Path
     assert other.data.name.rpartition("-")[2] != data.rpartition("-")[2]
 
 
+@pytest.mark.parametrize(("plan", "planned"), [("null", [True, False]), ("['planner=icem']", [True, True])])
+def test_cells__have_a_level_0_of_their_own_where_they_plan_otherwise(
+    tmp_path: Path, plan: str, planned: list[bool]
+) -> None:
+    chosen = ["experiment=remedies", "preset=quick", "methods=[vicreg]", "panels=[static-photographs,static-uniform]"]
+    of = grid(
+        *chosen, "levels=[0]", "plan=['protocol=moving_dot/v1']", f"+experiment.panels.static-photographs.plan={plan}"
+    )
+    jobs = make_jobs(of, of.cells[:2], tmp_path)
+    assert [job.cell.panel for job in jobs] == [None, "static-photographs"]
+    assert [job.plan is not None for job in jobs] == planned
+    assert jobs[0].run == jobs[1].run and jobs[0].plans != jobs[1].plans
+
+
 def test_jobs__of_the_same_settings_share_their_folders_whatever_they_are_called(tmp_path: Path) -> None:
     of = grid("experiment=remedies", "methods=[vicreg]", "panels=[static-uniform,episodes-5000]", "levels=[1]")
     first, second = make_jobs(of, of.cells[:2], tmp_path)
@@ -220,6 +234,8 @@ def test_grid__refuses_what_has_no_place_in_it(overrides: list[str], message: st
         (["probe=[seed]"], "cannot be run: probe seed"),
         (["plan=['protocol=dot/v1']"], "cannot be run: plan .*unknown option"),
         (["plan=['protocol=moving_dot/v1','protocol.budget=0']"], "cannot be run: plan .*budget"),
+        (["plan=['protocol=moving_dot/v1','runs=[x]']"], "cannot be run: plan .*leave out runs=\\[x\\]"),
+        (["plan=['protocol=moving_dot/v1','precision=int4']"], "cannot be run: plan .*precision must be one of"),
         (["plan=['protocol=moving_dot/v1','num_envs=0']"], "cannot be run: plan .*num_envs must be an integer of at"),
         (
             ["+experiment.panels.new={title: x, collect: ['distractor=square']}", "panels=[new]"],

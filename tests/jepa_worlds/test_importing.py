@@ -129,10 +129,11 @@ def test_from_episodes__of_choices_have_one_hot_actions(tmp_path: Path) -> None:
         ({"actions": np.zeros((0, 2), np.float32)}, "episode 3 has no steps"),
         (
             {"actions": np.zeros((7, 3), np.float32)},
-            "actions of each step is float32 [3], that of episode 0 float32 [",
+            "episode 3: actions must be of Box(-inf, inf, (2,), float32), got those of shape (3,)",
         ),
         ({"actions": np.full((7, 2), np.nan, np.float32)}, "episode 3: actions has numbers that are not finite"),
         ({"factors": {}}, "episode 3: factors.location of each step is none, that of episode 0 float32 [2]"),
+        ({"factors": {"arm/x": np.zeros(8)}}, "'factors.arm/x' becomes the name of a file: use letters"),
         ({"rewards": np.zeros(8)}, "episode 3: rewards must have 7 rows beside 7 actions, got 8"),
     ],
 )
@@ -143,6 +144,28 @@ def test_from_episodes__refuses_what_does_not_fit_together(tmp_path: Path, chang
         from_episodes(given, tmp_path / "x", name="squares")
 
 
+@pytest.mark.parametrize(
+    ("actions", "space", "message"),
+    [
+        (np.arange(4), None, "actions are int64: give an action_space, Discrete or MultiDiscrete for choices, or make"),
+        (np.arange(4), gymnasium.spaces.Discrete(3), "episode 0 has actions that are not of Discrete(3)"),
+        (np.zeros((4, 2), np.float32), gymnasium.spaces.Box(-1, 1, (3,)), "episode 0: actions must be of Box("),
+        (
+            np.zeros((4, 2)),
+            gymnasium.spaces.MultiBinary(2),
+            "must be a Box, Discrete or MultiDiscrete space, got Mul",
+        ),
+    ],
+)
+def test_from_episodes__refuses_actions_of_another_space(
+    tmp_path: Path, actions: np.ndarray, space: gymnasium.Space | None, message: str
+) -> None:
+    given = [replace(squares(1)[0], actions=actions)] * 20
+    with pytest.raises(ValueError, match=re.escape(message)):
+        from_episodes(given, tmp_path / "x", name="x", action_space=space)
+    assert not (tmp_path / "x").exists()
+
+
 def test_from_episodes__refuses_none_and_folders_of_others(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there are no episodes"):
         from_episodes([], tmp_path / "x", name="squares")
@@ -150,5 +173,7 @@ def test_from_episodes__refuses_none_and_folders_of_others(tmp_path: Path) -> No
         from_episodes(squares(2), tmp_path / "x", name="squares", validation=0.5, test=0.4)
     assert not (tmp_path / "x").exists()
     from_episodes(squares(20), tmp_path / "x", name="squares")
+    with pytest.raises(ValueError, match=r"collected otherwise, with behaviour.first_episode="):
+        from_episodes(squares(20, seed=1), tmp_path / "x", name="squares")
     with pytest.raises(ValueError, match=r"collected otherwise, with env.id='squares' \(now 'others'\)"):
         from_episodes(squares(20), tmp_path / "x", name="others")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from agents.actions import described, space_of
 from jepa_worlds import export_minari, import_minari
 from jepa_worlds.app import composed
 from jepa_worlds.dataset import Dataset
-from jepa_worlds.minari_datasets import BATCH
+from jepa_worlds.minari_datasets import BATCH, MANIFEST, UNFINISHED
 
 minari = pytest.importorskip("minari", reason='needs Minari: pip install "jepa_worlds[minari]"')
 NAME = "jepa_worlds/tests/dot-v0"
@@ -69,18 +70,47 @@ def test_export__shows_minari_frames_actions_and_factors(tmp_path: Path, dataset
     assert np.array_equal(second.infos["factors"]["location"], shard.columns["factors.location"][17:34])
 
 
+def no_room(*_: Any) -> None:
+    raise OSError("no room")
+
+
 def test_export__leaves_nothing_behind_that_is_not_whole(
     tmp_path: Path, collect_to: Any, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = collect_to(tmp_path / "data", f"episodes={BATCH + 20}", "episode_length=1")
-    with monkeypatch.context() as patch:
-        patch.setattr(minari.MinariDataset, "update_dataset_from_buffer", lambda *_: (_ for _ in ()).throw(OSError))
-        with pytest.raises(OSError):
-            exported(data)
-    assert not list(store.rglob("*.hdf5"))
+    storage = importlib.import_module("minari.dataset._storages.hdf5_storage").HDF5Storage
+    write = storage.update_episodes
+    for batch in (0, 1):
+        batches = iter([write] * batch)
+
+        def full(self: Any, episodes: Any, batches: Any = batches) -> None:
+            next(batches, no_room)(self, episodes)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(storage, "update_episodes", full)
+            with pytest.raises(OSError, match="no room"):
+                exported(data)
+        assert not list(store.rglob("*.hdf5"))
     exported(data)
-    with pytest.raises(ValueError, match="already exists"):
+    with pytest.raises(ValueError, match="Minari already has a dataset 'jepa_worlds/tests/dot-v0'"):
         exported(data)
+    assert len(minari.load_dataset(NAME)) == BATCH + 20
+
+
+def test_import__refuses_an_export_that_was_killed(tmp_path: Path, dataset_path: Path) -> None:
+    exported(dataset_path)
+    minari.load_dataset(NAME).storage.update_metadata({MANIFEST: UNFINISHED})
+    with pytest.raises(ValueError, match=r"export of 'jepa_worlds/tests/dot-v0' was interrupted: `minari delete"):
+        imported(tmp_path / "x")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_import__of_exports_put_together_keeps_their_factors(tmp_path: Path, dataset_path: Path) -> None:
+    exported(dataset_path)
+    exported(dataset_path, "name=jepa_worlds/tests/other-v0")
+    minari.combine_datasets([minari.load_dataset(x) for x in (NAME, "jepa_worlds/tests/other-v0")], "both-v0")
+    both, one = imported(tmp_path / "x", "name=both-v0"), Dataset(dataset_path)
+    assert both.manifest["episodes"] == 2 * one.manifest["episodes"] and both.factors == one.factors
 
 
 def others(observation_space: spaces.Space, observations: Any, name: str = NAME) -> None:
@@ -103,7 +133,9 @@ def pixels(*shape: int) -> spaces.Box:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize(
-    ("shape", "frames"), [((8, 9), (8, 9, 1)), ((8, 9, 3), (8, 9, 3)), ((3, 8, 9), (8, 9, 3))], ids=str
+    ("shape", "frames"),
+    [((8, 9), (8, 9, 1)), ((8, 9, 3), (8, 9, 3)), ((3, 8, 9), (8, 9, 3)), ((6, 8, 9), (8, 9, 6))],
+    ids=str,
 )
 def test_import__has_the_frames_of_others_with_channels_last(
     tmp_path: Path, shape: tuple[int, ...], frames: tuple[int, ...]
@@ -115,7 +147,7 @@ def test_import__has_the_frames_of_others_with_channels_last(
     assert dataset.manifest["action"]["sizes"] == [3] and dataset.factors == []
     kept = dataset.shards("test")[0].columns["frames"]
     assert kept.shape == (4, *frames)
-    assert np.array_equal(kept, np.moveaxis(seen[3], 1, -1) if shape[0] == 3 else seen[3].reshape(kept.shape))
+    assert np.array_equal(kept, np.moveaxis(seen[3], 1, -1) if shape[0] in (3, 6) else seen[3].reshape(kept.shape))
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -138,6 +170,12 @@ def test_import__chooses_among_observations(tmp_path: Path) -> None:
     assert np.array_equal(shard.columns["frames"][:, 0, 0, 0], np.repeat(np.arange(len(shard.lengths)), 4))
     assert np.array_equal(shard.columns["factors.arm"][:, 1], np.repeat(np.arange(len(shard.lengths)) / 4, 4))
     assert imported(tmp_path / "y", "frames=camera.front", "factors=[]").factors == []
+    with pytest.raises(ValueError, match=r"'arm' is no image, .* but Box"):
+        imported(tmp_path / "z", "frames=arm")
+    with pytest.raises(ValueError, match=r"factors must be a list, .* got 'arm'"):
+        imported(tmp_path / "z", "frames=camera.front", "factors=arm")
+    with pytest.raises(ValueError, match=r"behaviour.frames='camera.front' \(now 'camera.back'\)"):
+        imported(tmp_path / "x", "frames=camera.back")
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
