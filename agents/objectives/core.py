@@ -40,6 +40,7 @@ class Views:
             other actions than those taken; None if the model has no predictor to ask.
         decode: [B, T, D] -> normalised frames [B, T, C, H, W]; None if the model has no decoder.
         beliefs: of a stochastic model; None of a deterministic one.
+        targets: [B, T, D], made of the frames by a slower copy of the encoder, without gradient; None if there is none.
     """
 
     latents: Tensor
@@ -50,9 +51,10 @@ class Views:
     imagine: Callable[[Tensor], Tensor] | None = None
     decode: Callable[[Tensor], Tensor] | None = None
     beliefs: Beliefs | None = None
+    targets: Tensor | None = None
 
     def changed(self, change: Callable[[Tensor], Tensor]) -> Views:
-        """These views with other latents and predictions: [..., B, T, D] -> [..., B, T, D'], for objectives of parts.
+        """These views with other latents, predictions and targets, for objectives of parts: [..., D] -> [..., D'].
 
         The decoder knows nothing of the change, so there is none.
         """
@@ -62,6 +64,7 @@ class Views:
             latents=change(self.latents),
             predictions=change(self.predictions),
             imagine=None if ask is None else lambda actions: change(ask(actions)),
+            targets=None if self.targets is None else change(self.targets),
             decode=None,
         )
 

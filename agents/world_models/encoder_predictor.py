@@ -1,11 +1,13 @@
 """An encoder, a predictor that rolls its latents forward, and an objective.
 
 This one class is the 2022 paper's JEPAs, its GRU autoencoder (with a decoder and reconstruction), its inverse-dynamics
-and supervised models, and an untrained network: they differ in their objective and in nothing else.
+and supervised models, and an untrained network: they differ in their objective and in nothing else. With a momentum it
+is a JEPA whose targets a slower copy of the encoder makes, as in BYOL and I-JEPA.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -31,9 +33,12 @@ class EncoderPredictor(FrameModel):
         frame_mean, frame_std: of the training frames, [C] each, on the scale 0…255.
         action_mean, action_std: of the training actions, [A] each.
         frames: number K of frames that the encoder sees.
+        momentum: m of the slower copy of the encoder that makes targets, θ̄ ← m·θ̄ + (1 − m)·θ before every loss in
+            training mode (Grill et al., 2020); None for no copy.
 
     Raises:
-        ValueError: a number of frames that is not positive; later, frames of another number of channels.
+        ValueError: a number of frames that is not positive, or a momentum outside [0, 1]; later, frames of another
+            number of channels.
     """
 
     def __init__(
@@ -48,9 +53,14 @@ class EncoderPredictor(FrameModel):
         action_std: Sequence[float],
         decoder: nn.Module | None = None,
         frames: int = 1,
+        momentum: float | None = None,
     ) -> None:
         super().__init__(latent_dim, frame_mean, frame_std, action_mean, action_std, frames)
+        if momentum is not None and not (isinstance(momentum, (int, float)) and 0 <= momentum <= 1):
+            raise ValueError(f"momentum must be in [0, 1], or None, got {momentum!r}")
         self.encoder, self.predictor, self.decoder = encoder, predictor, decoder
+        self.momentum = momentum
+        self.target = None if momentum is None else copy.deepcopy(encoder).requires_grad_(False)
         self.objectives = nn.ModuleDict(dict(objectives))
 
     def encode(self, frames: Tensor, actions: Tensor | None = None) -> Tensor:
@@ -76,4 +86,15 @@ class EncoderPredictor(FrameModel):
             imagine=as_called(lambda others: imagined(self.predictor, latents[:, :1], others), device),
             decode=None if self.decoder is None else as_called(self._decode, device),
             frames=frames[:, first:],
+            targets=self._targets(frames),
         )
+
+    @torch.no_grad()
+    def _targets(self, frames: Tensor) -> Tensor | None:
+        """What the slower encoder, which in training follows first, makes of normalised frames."""
+        if self.target is None or self.momentum is None:
+            return None
+        if self.training:
+            for slow, fast in zip(self.target.parameters(), self.encoder.parameters(), strict=True):
+                slow.lerp_(fast, 1 - self.momentum)
+        return self._encode(frames, self.target)

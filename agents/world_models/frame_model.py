@@ -80,12 +80,13 @@ class FrameModel(WorldModel, ABC):
             return self._from_the_first(last)
         return torch.cat([kept.unflatten(1, (self.context - 1, *frame.shape[1:])), last], dim=1)
 
-    def _encode(self, frames: Tensor) -> Tensor:
-        """What the encoder makes of K normalised frames each: [B, T, C, H, W] -> [B, T−K+1, D]."""
+    def _encode(self, frames: Tensor, encoder: nn.Module | None = None) -> Tensor:
+        """What the encoder, or another one, makes of K normalised frames each: [B, T, C, H, W] -> [B, T−K+1, D]."""
         if self.context > 1:
             steps = frames.shape[1] - self.context + 1
             frames = torch.cat([frames[:, i : i + steps] for i in range(self.context)], dim=2)  # [B, T−K+1, K·C, H, W]
-        return self.encoder(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])  # [B·T, D] -> [B, T, D]
+        encoder = encoder or self.encoder
+        return encoder(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])  # [B·T, D] -> [B, T, D]
 
     def _decode(self, latents: Tensor) -> Tensor:
         assert self.decoder is not None
@@ -100,12 +101,13 @@ class FrameModel(WorldModel, ABC):
         decode: Callable[[Tensor], Tensor] | None,
         frames: Tensor | None = None,
         beliefs: Beliefs | None = None,
+        targets: Tensor | None = None,
     ) -> Terms:
         """The terms of all objectives, in float32: statistics over a batch need more digits than bfloat16 has.
 
         Args:
             batch: as `loss` takes it. Objectives see its steps K−1 … T−1.
-            latents, predictions, imagine, decode, beliefs: as in `Views`, of these steps.
+            latents, predictions, imagine, decode, beliefs, targets: as in `Views`, of these steps.
             frames: of these steps, normalised; None if they are not at hand.
 
         Raises:
@@ -121,6 +123,7 @@ class FrameModel(WorldModel, ABC):
             imagine=imagine,
             decode=decode,
             beliefs=beliefs,
+            targets=None if targets is None else targets.float(),
         )
         terms: Terms = {}
         with torch.autocast(views.frames.device.type, enabled=False):

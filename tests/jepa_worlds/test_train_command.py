@@ -104,6 +104,8 @@ def assert_same_run(one: Path, other: Path) -> None:
     [
         ("jepa", "adamw", "fp32"),
         ("jepa", "lars", "bf16"),
+        ("jepa_ema", "adamw", "fp32"),
+        ("jepa_ema", "lars", "bf16"),
         ("gru_autoencoder", "adamw", "bf16"),
         ("gru_autoencoder", "lars", "fp32"),
     ],

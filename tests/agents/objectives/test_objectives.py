@@ -16,6 +16,7 @@ from agents.objectives.inverse_dynamics import InverseDynamics
 from agents.objectives.part import Part
 from agents.objectives.reconstruction import Reconstruction
 from agents.objectives.residual import Residual
+from agents.objectives.self_prediction import SelfPrediction
 from agents.objectives.sigreg import SIGReg
 from agents.objectives.simclr import SimCLR
 from agents.objectives.supervised import Supervised
@@ -62,6 +63,8 @@ OBJECTIVES = {  # and which views each term sends gradients to
         lambda: Part(VICReg(), 0.5, 1.0, "fast"),
         {"fast_invariance": LATENTS | PREDICTIONS, "fast_variance": LATENTS, "fast_covariance": LATENTS},
     ),
+    "self_prediction": (SelfPrediction, {"self_prediction": PREDICTIONS}),
+    "self_prediction_cosine": (lambda: SelfPrediction("cosine"), {"self_prediction": PREDICTIONS}),
     "reconstruction": (Reconstruction, {"reconstruction": PREDICTIONS}),
     "supervised": (lambda: Supervised(6, "location", STATISTICS), {"supervised": PREDICTIONS}),
 }

@@ -12,6 +12,7 @@ from agents.objectives.core import weighted_sum
 from agents.objectives.infonce import InfoNCE
 from agents.objectives.inverse_dynamics import InverseDynamics
 from agents.objectives.reconstruction import Reconstruction
+from agents.objectives.self_prediction import SelfPrediction
 from agents.objectives.supervised import Supervised
 from agents.objectives.temporal import TemporalSimilarity, TemporalVariance
 from agents.objectives.vicreg import VICReg
@@ -313,6 +314,57 @@ def test_loss__refuses_two_terms_of_one_name(batch):
 
 def test_loss__is_empty_without_objectives(batch):
     assert make().loss(batch) == {}
+
+
+# Targets of a slower encoder
+
+
+def test_loss__has_no_targets_without_a_momentum(batch):
+    recorder = Recorder()
+    model = make({"recorder": recorder})
+    model.loss(batch)
+    assert recorder.views.targets is None
+    assert not any(name.startswith("target") for name in model.state_dict())
+
+
+def test_target__follows_the_encoder_in_training_and_rests_otherwise(batch):
+    recorder = Recorder()
+    model = make({"recorder": recorder}, momentum=0.9)
+    slow, fast = (list(encoder.parameters()) for encoder in (model.target, model.encoder))
+    assert all(torch.equal(*pair) for pair in zip(slow, fast, strict=True))  # begins as a copy
+    before = [parameter.clone() for parameter in slow]
+    for parameter in fast:
+        torch.nn.init.normal_(parameter)
+    model.eval().loss(batch)
+    assert all(torch.equal(*pair) for pair in zip(slow, before, strict=True))
+    model.train().loss(batch)
+    expected = [0.9 * old + 0.1 * new for old, new in zip(before, fast, strict=True)]
+    torch.testing.assert_close(slow, expected)
+    model.eval().loss(batch)
+    normalised = (batch["frames"] - model.frame_mean) / model.frame_std
+    torch.testing.assert_close(recorder.views.targets, model.target(normalised.flatten(0, 1)).view(8, 5, DIM))
+    torch.testing.assert_close(recorder.views.latents, model.encode(batch["frames"]))  # are still the encoder's
+
+
+def test_target__learns_from_no_gradient(batch):
+    model = make({"prophecy": Prophecy(), "self_prediction": SelfPrediction()}, momentum=0.5)
+    torch.stack(list(model.loss(batch).values())).sum().backward()
+    assert all(parameter.grad is None for parameter in model.target.parameters())
+    assert all(parameter.grad.abs().sum() > 0 for parameter in model.encoder.parameters())
+
+
+@pytest.mark.parametrize(("momentum", "moved"), [(1, False), (0, True)])
+def test_target__of_an_extreme_momentum_rests_or_is_the_encoder(momentum, moved, batch):
+    model = make(momentum=momentum)
+    torch.nn.init.normal_(model.encoder.head.weight)
+    model.loss(batch)
+    assert torch.equal(model.target.head.weight, model.encoder.head.weight) == moved
+
+
+@pytest.mark.parametrize("momentum", [-0.1, 1.1, float("nan"), "slow"])
+def test_encoder_predictor__refuses_a_momentum_that_is_none(momentum):
+    with pytest.raises(ValueError, match=rf"momentum must be in \[0, 1\], or None, got {momentum!r}"):
+        make(momentum=momentum)
 
 
 # Mixed precision
