@@ -1,4 +1,4 @@
-"""What the README shows runs: every command and snippet, at a debug size."""
+"""What the README and the pages behind it show runs: every command and snippet, at a debug size."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SMALL = {
     "collect": ["episodes=60"],
     "export_minari": [],
@@ -29,11 +31,17 @@ SMALL = {
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    return [
+        block
+        for page in PAGES
+        for block in re.findall(
+            rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+        )
+    ]
 
 
 def commands() -> list[list[str]]:
-    """Every `python -m jepa_worlds.…` line of the README, as arguments."""
+    """Every `python -m jepa_worlds.…` line of all pages, as arguments; a page goes on where the README ends."""
     lines = "\n".join(blocks("bash")).replace("\\\n", " ").splitlines()
     return [shlex.split(line, comments=True) for line in lines if line.startswith("python -m jepa_worlds.")]
 
@@ -42,7 +50,7 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *arguments], cwd=cwd, capture_output=True, text=True, check=False)
 
 
-def test_readme__runs_from_top_to_bottom(tmp_path, monkeypatch):
+def test_pages__run_from_top_to_bottom(tmp_path, monkeypatch):
     """The commands in their order, then the snippets, which use what the commands leave."""
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
     found, snippets = commands(), blocks("python")
@@ -69,6 +77,13 @@ def test_make_targets__exist_and_do_what_the_readme_says():
         assert {"demo": "-m jepa_worlds.demo", "test": "-m pytest"}[target] in plan.stdout
 
 
-def test_links__lead_somewhere():
-    for target in re.findall(r"\]\((?!https?://|#)([^)]+)\)", README) + re.findall(r'src="([^"]+)"', README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links__lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?://)([^)]+)\)", text):
+        file, _, section = target.partition("#")
+        there = page.parent / file if file else page
+        assert there.exists(), target
+        if section:
+            titles = re.findall(r"^#+ (.*)", there.read_text(encoding="utf-8"), re.MULTILINE)
+            assert section in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}, target
