@@ -22,7 +22,6 @@ from jepa_worlds import evaluation
 from jepa_worlds.app import Plain
 from jepa_worlds.arenas import HELD_OUT
 from jepa_worlds.behaviours import SB3_POLICY, make_behaviour
-from jepa_worlds.build import build
 from jepa_worlds.environments import factors_of, goal_of
 from jepa_worlds.figures import component
 from jepa_worlds.policies import make_worlds, read_policy_card
@@ -62,7 +61,7 @@ def policy_clips(folder: Path, settings: Plain) -> list[Clip]:
     model = card["sees"].get("latents")
     probe = open_probe({**settings, "run": model})[0] if model else None
     readouts = _readouts(probe) if probe else {}
-    env = make_worlds(card["task"], 1, held_out=True)
+    env = make_worlds(card["task"], 1, held_out=True, trust=trust)
     title = f"{card['algorithm']} on {_row(folder, card)}"
     shown = []
     with tqdm(unit="step", desc=f"act {folder}") as bar:
@@ -102,7 +101,7 @@ def _readouts(probe: ModelProbe) -> dict[str, Probe]:
         factors = probe.factors(name)
         if not evaluation.constant(factors):
             splits = {s: (probe.features[s].latents.flatten(0, 1), factors[s].flatten(0, 1)) for s in factors}
-            found[name] = build(probe.readout)
+            found[name] = probe.unfitted()
             found[name].fit(Samples(*splits["train"]), Samples(*splits["validation"]))
     return found
 

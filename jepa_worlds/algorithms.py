@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import stable_baselines3
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -10,14 +12,16 @@ from stable_baselines3.common.vec_env import VecEnv
 from agents.policies.extractors import SmallCNN, WorldModelExtractor
 from agents.world_models.core import WorldModel
 from jepa_worlds.app import Plain
-from jepa_worlds.build import build
+from jepa_worlds.build import TRUSTED, build
 
 ALGORITHMS = ("PPO", "A2C", "SAC", "TD3", "DDPG", "DQN")
 CONTINUOUS, CHOICES = ("SAC", "TD3", "DDPG"), ("DQN",)  # algorithms whose actions are a Box, or Discrete
 NATURE = 36  # px: the least side of frames that Stable-Baselines3's own convolutions take
 
 
-def make_algorithm(policy: Plain, env: VecEnv, seed: int, device: str, finetune: WorldModel | None) -> BaseAlgorithm:
+def make_algorithm(
+    policy: Plain, env: VecEnv, seed: int, device: str, finetune: WorldModel | None, trust: Sequence[str] = ()
+) -> BaseAlgorithm:
     """An untrained algorithm of Stable-Baselines3.
 
     Args:
@@ -25,11 +29,12 @@ def make_algorithm(policy: Plain, env: VecEnv, seed: int, device: str, finetune:
         env: what it learns in.
         seed, device: as there.
         finetune: a world model that becomes the features extractor, and is trained with the policy.
+        trust: packages beside `agents` and `envs` whose classes may be built.
 
     Raises:
         ValueError: an algorithm or arguments that do not exist, or an action space that it cannot act in.
     """
-    arguments = build(policy["arguments"])
+    arguments = build(policy["arguments"], (*TRUSTED, *trust))
     shape = env.observation_space.shape or ()
     kwargs = dict(arguments.pop("policy_kwargs", {}))
     if finetune is not None:

@@ -19,6 +19,8 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from jepa_worlds import help_texts
+
 _PACKAGE = Path(__file__).resolve().parent
 CONFIGS = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir())
 """The folder of configurations: inside the package in a wheel, beside it in a clone."""
@@ -31,6 +33,8 @@ Plain = dict[str, Any]
 OmegaConf.register_new_resolver(
     "share", lambda size, first, last: round(last * size) - round(first * size), replace=True
 )  # ${share:${model.latent_dim},0.5,1}: the size of a part of the latent, see `agents.objectives.part`
+OmegaConf.register_new_resolver("groups", help_texts.groups, replace=True)  # of configs/hydra/help, as is the next
+OmegaConf.register_new_resolver("settings", lambda name: help_texts.settings(CONFIGS, name), replace=True)
 
 
 def command(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
@@ -188,7 +192,10 @@ def _unknown_key(path: str, name: str, given: Sequence[str] | None = None) -> st
     if parents[-1:] == ["kwargs"]:  # whatever an environment takes
         return f"{'.'.join(parents)!r} holds no {key!r} yet: add it as +{path}=…"
     place = f" in {'.'.join(parents)!r}" if parents else ""
-    return f"unknown configuration key {path!r}{guess(key, keys)} Known{place}: {', '.join(keys) or 'nothing'}"
+    elsewhere = " It is a group of other commands." if not parents and (CONFIGS / key).is_dir() else ""
+    return (
+        f"unknown configuration key {path!r}{guess(key, keys)}{elsewhere} Known{place}: {', '.join(keys) or 'nothing'}"
+    )
 
 
 def guess(word: str, known: Sequence[str]) -> str:

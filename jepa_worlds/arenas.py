@@ -46,13 +46,16 @@ class Arena:
         distractor: its configuration; ``{}`` for none.
         seed: of the episodes.
         numbers: of the episodes.
+        trust: packages beside `agents` and `envs` whose classes may be built.
 
     Raises:
         ValueError: worlds that cannot be made, or that have no such goals.
     """
 
-    def __init__(self, protocol: Protocol, distractor: Plain, seed: int, numbers: Sequence[int]) -> None:
-        self.protocol, self.distractor = protocol, distractor
+    def __init__(
+        self, protocol: Protocol, distractor: Plain, seed: int, numbers: Sequence[int], trust: Sequence[str] = ()
+    ) -> None:
+        self.protocol, self.distractor, self.trust = protocol, distractor, trust
         self.key: Key = random.fold_in(
             random.fold_in(np.full(len(numbers), seed, np.uint64), HELD_OUT), np.asarray(numbers)
         )
@@ -102,7 +105,7 @@ class Arena:
 
     def _worlds(self, steps: int) -> gymnasium.vector.VectorEnv:
         task = {"env": self.protocol.env, "distractor": self.distractor, "episode_length": steps}
-        return make_worlds(task, len(self.key), held_out=True)
+        return make_worlds(task, len(self.key), held_out=True, trust=self.trust)
 
     def _reset(self, env: gymnasium.vector.VectorEnv) -> tuple[NDArray, Plain]:
         return env.reset(seed=[int(word) for word in random.fold_in(self.key, 0)])  # type: ignore[arg-type]
@@ -114,7 +117,7 @@ class Arena:
     def _ahead(self, steps: int) -> Goal:
         """What is seen so many steps later, in worlds of their own, if the protocol's behaviour acts."""
         assert self.protocol.goals.behaviour is not None
-        behaviour, env = make_behaviour(self.protocol.goals.behaviour), self._worlds(steps)
+        behaviour, env = make_behaviour(self.protocol.goals.behaviour, self.trust), self._worlds(steps)
         frames, infos = self._reset(env)
         factors, over = factors_of(env, infos), np.zeros(len(self.key), bool)
         state = behaviour.start(random.fold_in(self.key, 2), env.single_action_space)

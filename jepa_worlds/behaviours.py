@@ -6,13 +6,13 @@ behaviour=sb3 behaviour.path=runs/reacher/evaluate/Reacher-v0-ppo/reacher/seed-0
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from agents.behaviours.core import Behaviour
 from agents.behaviours.sb3_policy import SB3Policy
 from jepa_worlds.app import Plain
-from jepa_worlds.build import build
+from jepa_worlds.build import TRUSTED, build
 from jepa_worlds.checkpoint import WEIGHTS
 from jepa_worlds.files import digest
 from jepa_worlds.policies import NORMALISER, POLICY, find_policy, make_observer, read_policy_card
@@ -20,18 +20,19 @@ from jepa_worlds.policies import NORMALISER, POLICY, find_policy, make_observer,
 SB3_POLICY = f"{SB3Policy.__module__}.{SB3Policy.__qualname__}"
 
 
-def make_behaviour(config: Plain, trust: tuple[str, ...] = ()) -> Behaviour:
+def make_behaviour(config: Plain, trust: Sequence[str] = ()) -> Behaviour:
     """The behaviour of a configuration, in which the path of an `SB3Policy` may be the folder of a policy.
 
     Args:
         config: of the behaviour.
-        trust: packages beside `agents` whose world models a policy may see through.
+        trust: packages beside `agents` and `envs` whose classes may be built, of a saved policy's world model too.
 
     Raises:
         FileNotFoundError: there is no such policy, or no world model where it was.
         ValueError: what is configured is no behaviour, or contradicts the folder.
     """
-    behaviour = build(_with_policies(config, lambda policy: _opened(policy, trust)))
+    opened = _with_policies(config, lambda policy: _opened(policy, tuple(trust)))
+    behaviour = build(opened, (*TRUSTED, *trust))
     if not isinstance(behaviour, Behaviour):
         raise ValueError(f"behaviour must be an agents.behaviours.core.Behaviour, got {behaviour!r}")
     return behaviour

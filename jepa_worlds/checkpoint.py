@@ -47,7 +47,7 @@ def read_card(run: str | Path) -> dict[str, Any]:
 
 
 def load(run: str | Path, device: str | torch.device = "cpu", trust: tuple[str, ...] = ()) -> WorldModel:
-    """The world model of a run folder, in evaluation mode.
+    """The world model of a run folder, in evaluation mode; no parameter asks for gradients.
 
     Nothing is unpickled, and no class outside `agents` is built unless its package is named in ``trust``.
 
@@ -61,12 +61,7 @@ def load(run: str | Path, device: str | torch.device = "cpu", trust: tuple[str, 
         ValueError: a class that is not trusted, or weights that are damaged or do not fit the configuration.
     """
     card = read_card(run)
-    try:
-        model = build(card["model"], ("agents", *trust))
-    except (TypeError, RuntimeError) as error:
-        raise ValueError(f"{Path(run) / CARD} describes no model that can be built: {error}") from error
-    if not isinstance(model, WorldModel):
-        raise ValueError(f"{Path(run) / CARD} describes a {type(model).__name__}, which is not a WorldModel")
+    model = rebuilt(card["model"], trust, str(Path(run) / CARD))
     weights = load_tensors(Path(run) / WEIGHTS)
     try:
         model.load_state_dict(weights)
@@ -76,6 +71,21 @@ def load(run: str | Path, device: str | torch.device = "cpu", trust: tuple[str, 
             f"{Path(run) / WEIGHTS} does not fit {CARD}: {first.strip()} Copy both from the same run, or train again"
         ) from error
     return model.to(device).eval().requires_grad_(False)
+
+
+def rebuilt(config: Any, trust: tuple[str, ...], source: str) -> WorldModel:
+    """The world model of a configuration, with fresh weights; ``source`` is where errors say that it comes from.
+
+    Raises:
+        ValueError: a class that is not trusted, or a configuration of something else.
+    """
+    try:
+        model = build(config, ("agents", *trust))
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(f"{source} describes no model that can be built: {error}") from error
+    if not isinstance(model, WorldModel):
+        raise ValueError(f"{source} describes a {type(model).__name__}, which is not a WorldModel")
+    return model
 
 
 def save_tensors(tensors: dict[str, torch.Tensor], file: Path) -> None:

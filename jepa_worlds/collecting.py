@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -56,8 +57,12 @@ class Collection:
         """First episode of each split, and the one after its last."""
         return split_episodes(self.episodes, self.validation, self.test)
 
-    def make(self, split: Split) -> gymnasium.vector.VectorEnv:
+    def make(self, split: Split, trust: Sequence[str] = ()) -> gymnasium.vector.VectorEnv:
         """The environment that a split is collected from: distractors show their held-out pictures outside train.
+
+        Args:
+            split: of the episodes.
+            trust: packages beside `agents` and `envs` whose classes may be built.
 
         Raises:
             ValueError: an environment that does not exist, or does not take these arguments.
@@ -66,7 +71,7 @@ class Collection:
             self.env,
             min(self.num_envs or how_many(self.env), self.shard_episodes or self.episodes, self.episodes),
             max_episode_steps=self.episode_length,
-            distractor=distractors(self.distractor),
+            distractor=distractors(self.distractor, trust),
             held_out=split != "train",
         )
 
@@ -77,7 +82,7 @@ def collect(collection: Collection, out: Path, trust: tuple[str, ...] = ()) -> d
     Args:
         collection: what to collect.
         out: the folder.
-        trust: packages beside `agents` whose world models a saved policy may see through.
+        trust: packages beside `agents` and `envs` whose classes may be built.
 
     Raises:
         ValueError: the folder holds something else, or a dataset collected otherwise.
@@ -89,7 +94,7 @@ def collect(collection: Collection, out: Path, trust: tuple[str, ...] = ()) -> d
     def columns(split: Split, episodes: range) -> Columns:
         if split not in made:
             _close(made)
-            made[split] = collection.make(split)
+            made[split] = collection.make(split, trust)
         return rollouts(made[split], behaviour, collection.seed, episodes, collection.episode_length)
 
     try:
@@ -166,7 +171,7 @@ def _header(collection: Collection, trust: tuple[str, ...]) -> dict[str, Any]:
     behaviour = make_behaviour(collection.behaviour, trust)
     for split, (first, end) in collection.splits().items():
         if end > first:
-            env = replace(collection, num_envs=1).make(split)
+            env = replace(collection, num_envs=1).make(split, trust)
             rollouts(env, behaviour, collection.seed, range(1), length=1)
             env.close()
     factor_space: gymnasium.spaces.Dict = env.unwrapped.factor_space  # type: ignore[attr-defined]

@@ -147,7 +147,7 @@ def _try_out(training: Training) -> None:
     """
     observer = make_observer(training.sees, training.device, training.trust)
     count = min(2, training.policy["num_envs"])  # of a single world, some algorithms would take too short rollouts ill
-    env = make_worlds(training.task, count, held_out=False)
+    env = make_worlds(training.task, count, held_out=False, trust=training.trust)
     if not _rewarded(env.unwrapped):
         raise ValueError(
             f"{training.task['env']['id']} has no rewards to learn from: choose a task, such as env=moving_dot_reach, "

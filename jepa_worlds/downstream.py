@@ -59,7 +59,7 @@ class Training:
         evaluations, episodes: how many evaluations after the first, which comes before training, and their episodes.
         seconds: training goes on until it has taken this long too, evaluation apart.
         device: of policy and world model.
-        trust: packages whose models may be built.
+        trust: packages beside `agents` and `envs` whose classes may be built.
 
     Raises:
         ValueError: a number that is out of range.
@@ -137,7 +137,7 @@ def new_algorithm(training: Training, worlds: VecEnv) -> BaseAlgorithm:
         arguments["buffer_size"] = min(arguments["buffer_size"], training.timesteps + worlds.num_envs)
     env = VecNormalize(worlds, **_normalised(training))
     policy = {**training.policy, "arguments": arguments}
-    return make_algorithm(policy, env, training.seed, training.device, finetuned)
+    return make_algorithm(policy, env, training.seed, training.device, finetuned, training.trust)
 
 
 def _begun(training: Training) -> BaseAlgorithm:
@@ -166,7 +166,7 @@ def _checkpoint(training: Training) -> Path:
 def _worlds(training: Training, held_out: bool) -> ObservedVecEnv:
     observer = make_observer(training.sees, training.device, training.trust)
     count = training.episodes if held_out else training.policy["num_envs"]
-    return ObservedVecEnv(make_worlds(training.task, count, held_out), observer)
+    return ObservedVecEnv(make_worlds(training.task, count, held_out, training.trust), observer)
 
 
 def _normalised(training: Training) -> Plain:

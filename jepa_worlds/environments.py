@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -10,7 +11,7 @@ import envs as _envs  # noqa: F401  registers the environments
 from agents.policies.core import Goal
 from envs.core import Factors
 from envs.registry import NAMESPACE
-from jepa_worlds.build import build
+from jepa_worlds.build import TRUSTED, build
 from jepa_worlds.jobs import cores
 
 AT_ONCE = 256  # native worlds, which are stepped and drawn together in this process
@@ -61,11 +62,20 @@ def in_workers(config: dict[str, Any]) -> bool:
     return spec is not None and str(spec.vector_entry_point).startswith("envs.external.")
 
 
-def distractors(config: dict[str, Any] | None) -> list[Any]:
-    """The distractors of a configuration: nothing, one with ``_target_``, or several by name."""
+def distractors(config: dict[str, Any] | None, trust: Sequence[str] = ()) -> list[Any]:
+    """The distractors of a configuration: nothing, one with ``_target_``, or several by name.
+
+    Args:
+        config: of them.
+        trust: packages beside `agents` and `envs` whose classes may be built.
+
+    Raises:
+        ValueError: a distractor that cannot be built.
+    """
     if not config:
         return []
-    return [build(config)] if "_target_" in config else [build(layer) for layer in config.values()]
+    layers = [config] if "_target_" in config else config.values()
+    return [build(layer, (*TRUSTED, *trust)) for layer in layers]
 
 
 def factors_of(env: gymnasium.vector.VectorEnv, infos: dict[str, Any]) -> Factors:

@@ -1,6 +1,6 @@
 """Train policies on what a world model tells, and on what it is to be compared with.
 
-python -m jepa_worlds.evaluate run=runs/vicreg-static env=moving_dot_reach policy=ppo timesteps=50000 seeds=5
+python -m jepa_worlds.evaluate run=runs/dot env=moving_dot_reach policy=ppo timesteps=50000 seeds=5
 """
 
 from __future__ import annotations
@@ -205,7 +205,8 @@ def _best(row: Sequence[Training]) -> str:
 def _said(row: Plain) -> str:
     data = row["dataset"]
     terms = ", ".join(data["objective"].get("terms") or {}) or "no objective"
-    said = f"{row['name']}: {terms}, {data['steps']} steps on {data['path']} ({data['hash'][:12]})"
+    how = "trained elsewhere," if data["steps"] is None else f"{terms}, {data['steps']} steps"
+    said = f"{row['name']}: {how} on {data['path']} ({data['hash'][:12]})"
     if "episodes" not in data:
         return said
     length, behaviour = data["episode_length"], _classes(data["behaviour"])

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from agents.diagnostics import covariance_spectrum, mean_terms
-from agents.objectives.core import weighted_sum
+from agents.objectives.core import uses_targets, weighted_sum
 from agents.probes.core import moments
 from agents.solutions import Predict, Readout, fit, fourier_features, stays
 from agents.world_models.core import NoDecoder, WorldModel
@@ -145,6 +145,8 @@ def _judged(
     """
     if not isinstance(new, EncoderPredictor):
         raise Unavailable(f"the loss of {type(new).__name__} is of more than latents and predictions")
+    if uses_targets(new.objectives):
+        raise Unavailable("nothing in its loss keeps latents apart: any solution that is fitted shrinks to nothing")
     solution = _known(new, batches, truth) if truth else _copy(new, batches)
     readout = Readout(new, solution.predict, solution.mean, solution.std)
 

@@ -273,8 +273,8 @@ def _checked_experiment(experiment: Any) -> Plain:
 def _last(settings: Plain) -> dict[str, list[str]]:
     """The overrides of commands that the command line gives."""
     device = [] if settings["device"] == "auto" else [f"device={settings['device']}"]
-    shared = [*device, *([f"trust=[{','.join(settings['trust'])}]"] if settings["trust"] else [])]
-    return {name: [*([] if name == "collect" else shared), *settings[name]] for name in OVERRIDES}
+    trust = [f"trust=[{','.join(settings['trust'])}]"] if settings["trust"] else []
+    return {name: [*([] if name == "collect" else device), *trust, *settings[name]] for name in OVERRIDES}
 
 
 def _subset(name: str | None, otherwise: str | None, experiment: Plain) -> Plain:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from jepa_worlds.app import CONFIGS, Plain, command, plain, require_types
 from jepa_worlds.bars import bar
-from jepa_worlds.build import build
+from jepa_worlds.build import TRUSTED, build
 from jepa_worlds.jobs import Report
 from jepa_worlds.plan_comparing import Comparison
 from jepa_worlds.plan_pictures import pictures
@@ -65,9 +65,10 @@ def plan_run(settings: Plain, report: Report = lambda _: None) -> tuple[Plain, l
             progress.update(episodes)
             report(episodes)
 
+        at_once, trust = settings["num_envs"], settings["trust"]
         for row in rows:
             progress.set_postfix_str(row.name)
-            played[row.name] = play_row(row, protocol, comparison.distractor, out, settings["num_envs"], over)
+            played[row.name] = play_row(row, protocol, comparison.distractor, out, at_once, over, trust)
     content = _content(comparison, rows, played, started)
     write_results(out, content)
     return content, pictures(comparison, played, out, settings) if settings["shown"] else []
@@ -102,7 +103,8 @@ def check(settings: Plain) -> None:
             raise ValueError(f"{name} must be an integer of at least {least}, got {settings[name]!r}")
     if settings["precision"] not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {settings['precision']!r}")
-    if settings["precision"] == "int8" and build(settings["planner"]).gradients:
+    trusted = (*TRUSTED, *settings["trust"])
+    if settings["precision"] == "int8" and build(settings["planner"], trusted).gradients:
         raise ValueError("precision=int8 has no gradients, which this planner needs: choose fp32 or bf16")
     names = [run_name(run) for run in (settings["run"], *settings["runs"])]
     if len({*names}) < len(names):

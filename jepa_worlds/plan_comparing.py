@@ -18,7 +18,7 @@ from jepa_worlds.actors import Actor, Behaving, Decided, Following, Planning, Si
 from jepa_worlds.app import Plain
 from jepa_worlds.arenas import Arena
 from jepa_worlds.behaviours import make_behaviour
-from jepa_worlds.build import build
+from jepa_worlds.build import TRUSTED, build
 from jepa_worlds.heads import new_head
 from jepa_worlds.plan_fitting import Fitted
 from jepa_worlds.plan_rows import Row
@@ -55,8 +55,9 @@ class Comparison:
         self.settings, self.protocol, self.out = settings, protocol, out
         self.notes: list[str] = []
         self.datasets: dict[str, Plain] = {}
-        self.planner: Planner = build(settings["planner"])
-        self.costs: Costs = Costs(build(settings["cost"]["terms"]), settings["cost"]["weights"])
+        trusted = (*TRUSTED, *settings["trust"])
+        self.planner: Planner = build(settings["planner"], trusted)
+        self.costs: Costs = Costs(build(settings["cost"]["terms"], trusted), settings["cost"]["weights"])
         device = chosen_device(settings["device"])
         self.fitted = {
             run_name(run): Fitted(str(run), out / "heads" / run_name(run), settings, device)
@@ -97,7 +98,7 @@ class Comparison:
         Raises:
             ValueError: there is such a thing.
         """
-        arena = Arena(self.protocol, self.distractor, self.protocol.seeds[0], [0])
+        arena = Arena(self.protocol, self.distractor, self.protocol.seeds[0], [0], self.settings["trust"])
         now, goal = arena.begin()
         self.protocol.distance(now.factors, goal.factors)
         there = described(arena.space)
@@ -111,6 +112,12 @@ class Comparison:
                 )
             if found := other_settings(name, fitted.dataset.manifest["env"], self.protocol.env):
                 self.notes.append(f"The data of {name} are of other settings than the protocol: {', '.join(found)}.")
+            ahead, trained = (
+                self.protocol.horizon * self.protocol.action_repeat,
+                fitted.card["window"] - fitted.model.context,
+            )
+            if ahead > trained:
+                self.notes.append(f"Plans reach {ahead} steps ahead; {name} was trained on rollouts of {trained}.")
             fitted.require(self.costs.needs, goal.factors)
             for baseline in self.settings["baselines"]:
                 head = new_head(fitted.head_config(baseline), 0, self.settings["trust"])
@@ -209,7 +216,7 @@ class Comparison:
         ]
         config = next(iter(self.fitted.values())).dataset.manifest["behaviour"]
         try:
-            behaviour = make_behaviour(_without_hash(config), tuple(self.settings["trust"]))
+            behaviour = make_behaviour(_without_hash(config), self.settings["trust"])
         except FileNotFoundError as error:
             self.notes.append(f"No row for the {BEHAVIOUR}: {error}")
             return rows

@@ -18,7 +18,7 @@ from agents.world_models.core import WorldModel
 from envs.core import Factors
 from jepa_worlds import evaluation
 from jepa_worlds.app import Plain
-from jepa_worlds.build import build
+from jepa_worlds.build import TRUSTED, build
 from jepa_worlds.checkpoint import WEIGHTS, load, read_card
 from jepa_worlds.dataset import Dataset, Split
 from jepa_worlds.evaluation import Features
@@ -97,7 +97,7 @@ class Fitted:
     def readout(self, factor: str) -> Readout:
         """A probe of a factor, fitted on what the model imagines from the first frame of each window."""
         if factor not in self._readouts:
-            probe: Probe = build(self.settings["readout"])
+            probe: Probe = build(self.settings["readout"], (*TRUSTED, *self.trust))
             device = torch.device("cpu") if self.device.type == "mps" else self.device  # which has no float64
             samples = {
                 split: Samples(*(rows.flatten(0, 1).to(device) for rows in (x.rollouts, x.factors[factor])))

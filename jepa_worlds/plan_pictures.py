@@ -82,7 +82,8 @@ def followed(factors: list[str], success: str) -> str | None:
 def _played_again(comparison: Comparison, fitted: Fitted, episodes: list[Plain]) -> tuple[Scene, str | None]:
     """The episodes from their actions, and what the model made of its plans."""
     protocol, model = comparison.protocol, fitted.model
-    arena = Arena(protocol, comparison.distractor, episodes[0]["seed"], [x["number"] for x in episodes])
+    numbers, trust = [x["number"] for x in episodes], comparison.settings["trust"]
+    arena = Arena(protocol, comparison.distractor, episodes[0]["seed"], numbers, trust)
     observer, device, space = Latents(model), next(model.parameters()).device, described(arena.space)
     actions = np.array([x["actions"] for x in episodes], arena.space.dtype).swapaxes(0, 1)  # [T, n, ...]
     plans = torch.tensor([x["plans"] for x in episodes], device=device).transpose(0, 1)  # [D, n, H, A]

@@ -98,10 +98,12 @@ def check_row(row: Row, out: Path) -> None:
     _begun(row, out)
 
 
-def play_row(row: Row, protocol: Protocol, distractor: Plain, out: Path, at_once: int, report: Report) -> Plain:
+def play_row(
+    row: Row, protocol: Protocol, distractor: Plain, out: Path, at_once: int, report: Report, trust: Sequence[str] = ()
+) -> Plain:
     """Play the episodes of a row that are not played yet; returns what is kept of it.
 
-    Episodes that are over are reported.
+    Episodes that are over are reported. ``trust`` is that of `jepa_worlds.arenas.Arena`.
 
     Raises:
         ValueError: bad input, or episodes that were played otherwise.
@@ -114,7 +116,8 @@ def play_row(row: Row, protocol: Protocol, distractor: Plain, out: Path, at_once
         for numbers in (left[start : start + at_once] for start in range(0, len(left), at_once)):
             shown = sum(number < row.shown for number in numbers) if seed == protocol.seeds[0] else 0
             log = Log(shown)
-            episodes, seconds = _play(Arena(protocol, distractor, seed, numbers), row.make(seed, log), shown)
+            arena = Arena(protocol, distractor, seed, numbers, trust)
+            episodes, seconds = _play(arena, row.make(seed, log), shown)
             for i, (number, episode) in enumerate(zip(numbers, episodes, strict=True)):
                 plans = {"plans": [plan[i] for plan in log.plans]} if i < shown else {}
                 content["episodes"].append({"seed": seed, "number": number, **episode, **plans})

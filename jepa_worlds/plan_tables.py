@@ -81,7 +81,7 @@ def _number(name: str) -> Read:
 
 
 def _plain(name: str, digits: int) -> Read:
-    return lambda row: "–" if not row.get(name) else f"{row[name]:.{digits}g}"
+    return lambda row: "–" if row.get(name) is None else f"{row[name]:.{digits}g}"
 
 
 def _range(ends: Sequence[float] | None) -> str:

@@ -8,7 +8,7 @@ pickled Python objects, which can run anything when they are loaded: open your o
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,10 +52,16 @@ def make_observer(seen: Plain, device: str = "cpu", trust: tuple[str, ...] = ())
     raise ValueError(f"a policy sees latents, pixels or state, got {seen!r}")
 
 
-def make_worlds(task: Task, num_envs: int, held_out: bool) -> gymnasium.vector.VectorEnv:
+def make_worlds(task: Task, num_envs: int, held_out: bool, trust: Sequence[str] = ()) -> gymnasium.vector.VectorEnv:
     """The worlds of a task; with the pictures that distractors keep for held-out episodes, or not.
 
     All are in this process, those of other libraries too: policies are trained side by side already.
+
+    Args:
+        task: of them.
+        num_envs: how many.
+        held_out: whether distractors show what they keep for held-out episodes.
+        trust: packages beside `agents` and `envs` whose classes may be built.
 
     Raises:
         ValueError: an environment that does not exist.
@@ -63,7 +69,8 @@ def make_worlds(task: Task, num_envs: int, held_out: bool) -> gymnasium.vector.V
     more = {} if task["episode_length"] is None else {"max_episode_steps": task["episode_length"]}
     if in_workers(task["env"]):
         more["processes"] = False
-    return make_vec(task["env"], num_envs, distractor=distractors(task["distractor"]), held_out=held_out, **more)
+    layers = distractors(task["distractor"], trust)
+    return make_vec(task["env"], num_envs, distractor=layers, held_out=held_out, **more)
 
 
 def save_policy(folder: Path, model: BaseAlgorithm, card: Plain) -> None:

@@ -1,6 +1,6 @@
 """Probe a trained world model: which factors of the scene does its latent tell?
 
-python -m jepa_worlds.probe run=runs/vicreg-static
+python -m jepa_worlds.probe run=runs/dot
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def open_probe(settings: dict[str, Any]) -> tuple[ModelProbe, dict[str, Any], Da
     protocol = settings["protocol"]
     limits = {split: protocol[f"{split}_windows"] for split in SPLITS}
     window = protocol["window"] or card["window"]
-    return ModelProbe(model, dataset, window, limits, settings["readout"]), card, dataset
+    return ModelProbe(model, dataset, window, limits, settings["readout"], settings["trust"]), card, dataset
 
 
 def fitting_dataset(card: dict[str, Any], path: str | None, verify: bool) -> Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from agents.probes.core import Probe
 from agents.probes.ridge import Ridge
 from agents.world_models.core import WorldModel
 from jepa_worlds import evaluation
-from jepa_worlds.build import build
+from jepa_worlds.build import TRUSTED, build
 from jepa_worlds.dataset import SPLITS, Dataset, Split
 from jepa_worlds.evaluation import Features, Score
 from jepa_worlds.training import diagnose
@@ -44,6 +45,7 @@ class ModelProbe:
         window: frames a sequence.
         limits: at most this many windows of each split, each at least 2.
         readout: configuration of the probe.
+        trust: packages beside `agents` and `envs` whose classes may be built.
 
     Raises:
         ValueError: a limit below 2, a split with fewer than 2 windows, episodes shorter than a window, or a window
@@ -51,13 +53,19 @@ class ModelProbe:
     """
 
     def __init__(
-        self, model: WorldModel, dataset: Dataset, window: int, limits: dict[Split, int], readout: dict[str, Any]
+        self,
+        model: WorldModel,
+        dataset: Dataset,
+        window: int,
+        limits: dict[Split, int],
+        readout: dict[str, Any],
+        trust: Sequence[str] = (),
     ) -> None:
         for split, limit in limits.items():
             if not isinstance(limit, int) or limit < 2:
                 raise ValueError(f"protocol.{split}_windows must be an integer of at least 2, got {limit!r}")
         evaluation.require_room(model, window)
-        self.model, self.readout, self.limits = model, readout, limits
+        self.model, self.limits, self.readout, self.trust = model, limits, readout, trust
         self.device = next(model.parameters()).device
         self.windows = evaluation.split_windows(dataset, window)
         self.features = self._features(model, "encode")
@@ -126,10 +134,14 @@ class ModelProbe:
 
     def score(self, view: str, factors: dict[Split, Tensor], features: dict[Split, Features] | None = None) -> Score:
         """The score of a new probe on ``rollouts`` or ``latents``."""
-        features = features or self.features
-        probe: Probe = build(self.readout)
+        features, probe = features or self.features, self.unfitted()
         episodes = self.windows["test"].episode[features["test"].windows]
         return evaluation.score(probe, {split: getattr(features[split], view) for split in SPLITS}, factors, episodes)
+
+    def unfitted(self) -> Probe:
+        """A new probe."""
+        probe: Probe = build(self.readout, (*TRUSTED, *self.trust))
+        return probe
 
     def frames(self, split: Split, count: int) -> NDArray[np.uint8]:
         """The frames of the first windows of `features`, the newest at each of their steps: [count, T, H, W, C]."""

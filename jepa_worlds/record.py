@@ -1,7 +1,7 @@
 """Film held-out episodes: what the agent saw, what the probe reads off the latents, and what the model imagines.
 
-python -m jepa_worlds.record run=runs/vicreg-static out=video.mp4
-python -m jepa_worlds.record run=runs/vicreg-static/evaluate/MovingDotReach-v0-PPO out=policy.mp4
+python -m jepa_worlds.record run=runs/dot out=video.mp4
+python -m jepa_worlds.record run=runs/dot/evaluate/MovingDotReach-v0-PPO out=policy.mp4
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from agents.world_models.core import NoDecoder
 from jepa_worlds.acting import policy_clips
-from jepa_worlds.app import command, plain
+from jepa_worlds.app import command, plain, require_types
 from jepa_worlds.evaluation import Score
 from jepa_worlds.figures import component
 from jepa_worlds.policies import CARD, find_policy
@@ -34,6 +34,7 @@ def main(config: DictConfig) -> Path:
         ValueError: bad input, or a dataset that does not fit the model.
     """
     settings = plain(config)
+    require_types(settings, trust=list)
     out, run = Path(str(settings["out"])), Path(str(settings["run"]))
     check_writable(out, settings["fps"])
     for name in ("episodes", "at_once", "steps"):

@@ -1,6 +1,6 @@
 """Train a world model on a dataset.
 
-python -m jepa_worlds.train data=data/static model=jepa objective=vicreg steps=1000 seed=0 out=runs/vicreg-static
+python -m jepa_worlds.train data=data/static model=jepa objective=vicreg_counterfactual steps=600 out=runs/dot
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from jepa_worlds.build import build
 from jepa_worlds.checkpoint import CARD, FORMAT, save
 from jepa_worlds.dataset import ORIGIN, Dataset
 from jepa_worlds.figures import training_curves
+from jepa_worlds.files import versions
 from jepa_worlds.runs import read_config, results, write_config, write_results
 from jepa_worlds.training import DIAGNOSTICS, Schedule, Trainer, chosen_device, chosen_precision, diagnose
 from jepa_worlds.windows import Windows
@@ -55,7 +56,8 @@ def main(config: DictConfig, report: Callable[[float], object] = lambda steps: N
 
     device = chosen_device(settings["device"])
     torch.manual_seed(settings["seed"])
-    model = build(settings["model"], ("agents", *settings["trust"]))
+    trusted = ("agents", *settings["trust"])
+    model = build(settings["model"], trusted)
     if not isinstance(model, WorldModel):
         raise ValueError(f"model must be a WorldModel, got {type(model).__name__}")
     model = model.to(device)
@@ -70,7 +72,7 @@ def main(config: DictConfig, report: Callable[[float], object] = lambda steps: N
             weighted_sum(model.eval().loss(sample), weights)
         model.train()
         settings["precision"] = chosen_precision(settings["precision"], model, sample)
-        optimizer = build(settings["optimizer"], ("agents", "torch.optim"), params=model.parameters())
+        optimizer = build(settings["optimizer"], (*trusted, "torch.optim"), params=model.parameters())
         write_config(run, settings)
         bf16 = settings["precision"] == "bf16"
         trainer = Trainer(model, weights, optimizer, schedule, bf16, settings["compile"])
@@ -107,6 +109,14 @@ def spec(dataset: Dataset, frames: int = 1) -> dict[str, Any]:
         "action_std": action_std,
         "factors": {name: {"mean": mean, "std": std} for name, (mean, std) in factors.items()},
     }
+
+
+def card(dataset: Dataset, settings: dict[str, Any]) -> dict[str, Any]:
+    """What ``model.json`` says of a model: its settings, the dataset, how that was collected, and versions."""
+    kept = {name: settings[name] for name in ("model", "objective", "spec", "window", "steps", "batch_size", "seed")}
+    data = {"path": settings["data"], "hash": dataset.content_hash}
+    collected = {name: dataset.manifest[name] for name in (*ORIGIN, "splits")}
+    return {"format": FORMAT, **kept, "dataset": data, "collected": collected, "versions": versions()}
 
 
 def _weights(weights: Any) -> dict[str, float]:
@@ -158,22 +168,19 @@ def _finish(
     model: WorldModel, dataset: Dataset, held_out: Windows, settings: dict[str, Any], run: Path, started: float
 ) -> None:
     """Write the model, the results and the curves."""
-    data = {"path": settings["data"], "hash": settings["dataset_hash"]}
-    collected = {name: dataset.manifest[name] for name in (*ORIGIN, "splits")}
+    told = card(dataset, settings)
     found = diagnose(model, held_out, settings["batch_size"])
     content = results(
         "train",
         metrics={name: number for name, number in found.items() if name not in DIAGNOSTICS},
         diagnostics={name: found[name] for name in DIAGNOSTICS},
         seeds=[settings["seed"]],
-        dataset=data,
+        dataset=told["dataset"],
         started=started,
     )
     write_results(run, content)
     training_curves(run)
-    kept = {name: settings[name] for name in ("model", "objective", "spec", "window", "steps", "batch_size", "seed")}
-    told = {"dataset": data, "collected": collected, "versions": content["versions"]}
-    save(model, {"format": FORMAT, **kept, **told}, run)
+    save(model, told, run)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from jepa_worlds.app import composed, plain
+from jepa_worlds.grid import Grid, read_grid
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FILE = re.compile(r"# ([\w./-]+\.(?:py|yaml))\n")
 SMALL = {
     "collect": ["episodes=60"],
     "export_minari": [],
@@ -55,7 +59,12 @@ def test_pages__run_from_top_to_bottom(tmp_path, monkeypatch):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
     found, snippets = commands(), blocks("python")
     assert {arguments[2].removeprefix("jepa_worlds.") for arguments in found} >= {"collect", "train", "probe", "record"}
-    assert snippets
+    files = [block for block in [*snippets, *blocks("yaml")] if FILE.match(block)]
+    assert snippets and files
+    for block in files:  # their first line says where they lie
+        file = tmp_path / FILE.match(block)[1]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(block, encoding="utf-8")
     for arguments in found:
         name = arguments[2].removeprefix("jepa_worlds.")
         overridden = {extra.split("=")[0] for extra in SMALL[name]}
@@ -65,7 +74,7 @@ def test_pages__run_from_top_to_bottom(tmp_path, monkeypatch):
         for argument in arguments:
             if argument.startswith("out="):
                 assert (tmp_path / argument.removeprefix("out=")).exists(), argument
-    for snippet in snippets:
+    for snippet in (snippet for snippet in snippets if snippet not in files):
         result = run("-c", snippet, cwd=tmp_path)
         assert result.returncode == 0, f"{snippet}\n{result.stderr}"
 
@@ -87,3 +96,14 @@ def test_links__lead_somewhere(page):
         if section:
             titles = re.findall(r"^#+ (.*)", there.read_text(encoding="utf-8"), re.MULTILINE)
             assert section in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}, target
+
+
+def test_studies__are_as_large_as_the_readme_says():
+    text = " ".join(PAGES[0].read_text(encoding="utf-8").split())
+    sizes = {name: len(grid(f"experiment={name}").cells) for name in ("slow_features", "remedies")}
+    assert f"`slow_features` has {sizes['slow_features']} models, `remedies` {sizes['remedies']};" in text
+    assert f"job='range(0,{len(grid('preset=paper').cells)})'" in text
+
+
+def grid(*overrides: str) -> Grid:
+    return read_grid(plain(composed("experiment", list(overrides))))

@@ -175,13 +175,6 @@ def expectile_loss(advantage: Tensor, error: Tensor, expectile: float) -> Tensor
     return (weight * error.square()).mean()
 
 
-def followed(target: nn.Module, network: nn.Module, tau: float) -> None:
-    """target ← target + τ·(network − target), in place."""
-    with torch.no_grad():
-        for slow, fast in zip(target.parameters(), network.parameters(), strict=True):
-            slow.lerp_(fast, tau)
-
-
 def _take_up(mean: Tensor, std: Tensor, rows: Tensor) -> None:
     """Moments of the columns of rows [M, F], into [F] each; those that hardly vary are not blown up."""
     spread = rows.std(dim=0)

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from agents.heads.core import Trajectories, expectile_loss, followed, mlp, require_shares
+from agents.averages import follow
+from agents.heads.core import Trajectories, expectile_loss, mlp, require_shares
 from agents.heads.policy import GoalPolicy
 from agents.objectives.core import Terms
 
@@ -103,7 +104,7 @@ class GCIQL(GoalPolicy):
         }
 
     def after_step(self) -> None:
-        followed(self.slow_critics, self.critics, self.tau)
+        follow(self.slow_critics, self.critics, self.tau)
 
     def _goals(self, data: Trajectories, frames: Tensor, generator: torch.Generator) -> Tensor:
         """The values' goals: [B]."""

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from agents.heads.core import GoalHead, Trajectories, expectile_loss, followed, mlp, require_shares
+from agents.averages import follow
+from agents.heads.core import GoalHead, Trajectories, expectile_loss, mlp, require_shares
 from agents.objectives.core import Terms
 
 
@@ -80,7 +81,7 @@ class TemporalDistance(GoalHead):
         return {"temporal_distance": 2 * expectile_loss(advantage.expand_as(error), error, self.expectile)}
 
     def after_step(self) -> None:
-        followed(self.slow_maps, self.maps, self.tau)
+        follow(self.slow_maps, self.maps, self.tau)
 
     def _values(self, maps: nn.ModuleList, achieved: Tensor, goals: Tensor) -> Tensor:
         """V of both maps: [..., G], [..., G] -> [2, ...]."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Terms = dict[str, Tensor]  # unweighted scalar losses by name
 
@@ -87,6 +87,11 @@ class Views:
                 f"batch_size is needed, or fewer others"
             )
         return self.imagine(torch.stack([self.actions.roll(-shift, dims=0) for shift in range(1, count + 1)]))
+
+
+def uses_targets(objectives: nn.Module) -> bool:
+    """Whether any objective, or part of one, says that it uses `Views.targets`."""
+    return any(getattr(objective, "uses_targets", False) for objective in objectives.modules())
 
 
 def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:

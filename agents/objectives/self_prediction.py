@@ -34,6 +34,8 @@ class SelfPrediction(nn.Module):
         ValueError: another distance.
     """
 
+    uses_targets = True
+
     def __init__(self, distance: Literal["cosine", "mse"] = "mse") -> None:
         super().__init__()
         if distance not in ("mse", "cosine"):

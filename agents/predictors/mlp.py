@@ -9,18 +9,24 @@ from torch import Tensor, nn
 class MLPPredictor(nn.Module):
     """ẑ_{k+1} = ẑ_k + MLP([LayerNorm(ẑ_k); a_k]), from the last latent of the context on.
 
-    The residual network of one step, as in TD-MPC2 and PLDM. Open loop: nothing but actions enters after the context.
+    Hidden layers as in TD-MPC2 (linear, layer norm, Mish; Hansen et al., 2024), which predicts the latent, behind
+    SimNorm; this predicts how it changes. Open loop: nothing but actions enters after the context.
 
     Args:
         latent_dim: size D of a latent.
         action_dim: size A of an action.
         hidden_dim: of the two hidden layers.
 
+    Raises:
+        ValueError: a width that is not positive.
+
     Shape: context [B, K, D], actions [B, H, A] -> [B, H, D].
     """
 
     def __init__(self, latent_dim: int, action_dim: int, hidden_dim: int = 256) -> None:
         super().__init__()
+        if hidden_dim < 1:
+            raise ValueError(f"hidden_dim must be positive, got {hidden_dim!r}")
         self.norm = nn.LayerNorm(latent_dim)
         self.network = nn.Sequential(
             *(nn.Linear(latent_dim + action_dim, hidden_dim), nn.LayerNorm(hidden_dim), nn.Mish()),

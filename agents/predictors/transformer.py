@@ -23,13 +23,15 @@ class TransformerPredictor(nn.Module):
         width: of tokens; divisible by ``heads``, and even.
 
     Raises:
-        ValueError: a width that cannot be split.
+        ValueError: a number that is not positive, or a width that cannot be split.
 
     Shape: context [B, K, D], actions [B, H, A] -> [B, H, D].
     """
 
     def __init__(self, latent_dim: int, action_dim: int, depth: int = 2, heads: int = 4, width: int = 256) -> None:
         super().__init__()
+        if min(depth, heads, width) < 1:
+            raise ValueError(f"depth, heads and width must be positive, got {depth!r}, {heads!r} and {width!r}")
         if width % heads or width % 2:
             raise ValueError(f"width must be even and divisible by heads, got width={width!r} and heads={heads!r}")
         self.width = width
@@ -40,7 +42,7 @@ class TransformerPredictor(nn.Module):
     def forward(self, context: Tensor, actions: Tensor) -> Tensor:
         last = context[:, -1:]
         tokens = torch.cat([self.of_latent(last), self.of_action(actions)], dim=1)  # [B, 1+H, W]
-        tokens = tokens + positions(tokens.shape[1], self.width).to(tokens)
+        tokens = tokens + positions(tokens.shape[1], self.width, tokens.device)  # float32, under autocast too
         return last + self.head(self.blocks(tokens)[:, 1:])
 
 
@@ -65,8 +67,8 @@ class Block(nn.Module):
         return x + self.network(self.norm(x))
 
 
-def positions(count: int, width: int) -> Tensor:
+def positions(count: int, width: int, device: torch.device | None = None) -> Tensor:
     """sin and cos of t/10000^(2i/W) (Vaswani et al., 2017): [count, width]."""
-    rates = torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
-    angles = torch.arange(count)[:, None] * rates  # [T, W/2]
+    rates = torch.exp(torch.arange(0, width, 2, device=device) * (-math.log(10000.0) / width))
+    angles = torch.arange(count, device=device)[:, None] * rates  # [T, W/2]
     return torch.cat([angles.sin(), angles.cos()], dim=1)

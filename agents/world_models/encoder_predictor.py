@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from agents.objectives.core import Terms
+from agents.averages import follow
+from agents.objectives.core import Terms, uses_targets
 from agents.world_models.core import Batch
 from agents.world_models.frame_model import FrameModel, as_called, imagined
 
@@ -37,8 +38,8 @@ class EncoderPredictor(FrameModel):
             training mode (Grill et al., 2020); None for no copy.
 
     Raises:
-        ValueError: a number of frames that is not positive, or a momentum outside [0, 1]; later, frames of another
-            number of channels.
+        ValueError: a number of frames that is not positive, a momentum outside [0, 1] or without a use; later, frames
+            of another number of channels.
     """
 
     def __init__(
@@ -56,12 +57,14 @@ class EncoderPredictor(FrameModel):
         momentum: float | None = None,
     ) -> None:
         super().__init__(latent_dim, frame_mean, frame_std, action_mean, action_std, frames)
-        if momentum is not None and not (isinstance(momentum, (int, float)) and 0 <= momentum <= 1):
+        if momentum is not None and not (type(momentum) in (int, float) and 0 <= momentum <= 1):
             raise ValueError(f"momentum must be in [0, 1], or None, got {momentum!r}")
         self.encoder, self.predictor, self.decoder = encoder, predictor, decoder
         self.momentum = momentum
         self.target = None if momentum is None else copy.deepcopy(encoder).requires_grad_(False)
         self.objectives = nn.ModuleDict(dict(objectives))
+        if momentum is not None and not uses_targets(self.objectives):
+            raise ValueError("momentum makes targets, and no objective has a use for them: self_prediction has")
 
     def encode(self, frames: Tensor, actions: Tensor | None = None) -> Tensor:
         return self._encode(self._normalised(self._from_the_first(frames)))
@@ -95,6 +98,5 @@ class EncoderPredictor(FrameModel):
         if self.target is None or self.momentum is None:
             return None
         if self.training:
-            for slow, fast in zip(self.target.parameters(), self.encoder.parameters(), strict=True):
-                slow.lerp_(fast, 1 - self.momentum)
+            follow(self.target, self.encoder, 1 - self.momentum)
         return self._encode(frames, self.target)

@@ -85,7 +85,7 @@ class FrameModel(WorldModel, ABC):
         if self.context > 1:
             steps = frames.shape[1] - self.context + 1
             frames = torch.cat([frames[:, i : i + steps] for i in range(self.context)], dim=2)  # [B, T−K+1, K·C, H, W]
-        encoder = encoder or self.encoder
+        encoder = self.encoder if encoder is None else encoder
         return encoder(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])  # [B·T, D] -> [B, T, D]
 
     def _decode(self, latents: Tensor) -> Tensor:

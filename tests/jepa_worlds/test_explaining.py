@@ -157,6 +157,10 @@ def test_explain__says_what_cannot_be_judged(trained: Runs, supervised: Callable
     found = explained(rssm, supervised("static"))
     assert found["losses"].keys() == {"trained"} and len(found["spectrum"]) == DIM
     assert found["unavailable"]["copy"] == "the loss of RSSM is of more than latents and predictions"
+    for model in ("jepa_ema", "jepa"):
+        found = explained(trained("static", f"model={model}", "objective=self_prediction"), supervised("static"))
+        assert found["losses"].keys() == {"trained"}
+        assert "nothing in its loss keeps latents apart" in found["unavailable"]["copy"]
     found = explained(trained("static", "model=random"), supervised("static"))
     assert found["losses"] == found["unavailable"] == {} and len(found["spectrum"]) == DIM
     found = explained(trained("static"), trained("static", "model=supervised", "model.latent_dim=16"), steps=1)

@@ -107,6 +107,7 @@ def test_job__has_the_overrides_of_all_in_order_and_commands_for_them(tmp_path: 
         1,
         ["mine"],
     )
+    assert found.collect["trust"] == found.probe["trust"] == ["mine"]
     assert found.probe["device"] == found.train["device"] == "cpu" and found.probe["run"] == str(found.run)
     assert found.data.name.startswith("static-uniform-1-s1-")
     assert found.run.name.startswith("supervised-static-uniform-1-s1-")

@@ -54,10 +54,11 @@ def test_readout__is_fitted_where_the_model_is_if_double_precision_is_there(
             asked.extend((x.device.type, x.shape) for one in samples for x in (one.features, one.targets))
 
     features = SimpleNamespace(rollouts=torch.zeros(6, 3, 4), factors={"x": torch.zeros(6, 3, 2)})
-    monkeypatch.setattr(plan_fitting, "build", lambda config: Asked())
+    monkeypatch.setattr(plan_fitting, "build", lambda config, trusted: Asked())
     monkeypatch.setattr(Fitted, "__init__", lambda self: None)
     monkeypatch.setattr(Fitted, "_features", {"train": features, "validation": features})
     fitted = Fitted()  # type: ignore[call-arg]
     fitted.device, fitted.settings, fitted._readouts = torch.device(device), {"readout": {}}, {}
+    fitted.trust = ()
     assert fitted.readout("x").device.type == there and fitted.readout("x") is fitted.readout("x")
     assert asked == [(there, (18, 4)), (there, (18, 2))] * 2

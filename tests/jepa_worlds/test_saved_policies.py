@@ -260,7 +260,7 @@ def test_record__shows_policies_that_see_no_latents_without_a_probe(
     kind: str, policies: dict[str, Path], films: list[Sequence[Sequence[Clip]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[bool] = []
-    made = lambda *given, held_out: (asked.append(held_out), make_worlds(*given, held_out=held_out))[1]  # noqa: E731
+    made = lambda *given, held_out, trust: (asked.append(held_out), make_worlds(*given, held_out, trust))[1]  # noqa: E731
     monkeypatch.setattr(acting, "make_worlds", made)
     record.main(composed("record", [f"run={policies[kind]}", "out=policy.mp4", "episodes=1", "data=nowhere"]))
     [[[clip]]] = films

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from agents.heads.core import Trajectories, expectile_loss, followed, mlp
+from agents.heads.core import Trajectories, expectile_loss
 from agents.heads.gc_inverse_dynamics import GoalInverseDynamics
 from agents.heads.gcbc import GCBC
 from agents.heads.gciql import GCIQL
@@ -76,14 +76,6 @@ def test_trajectories__refuse_what_does_not_fit(change, message):
 def test_expectile_loss__weighs_by_the_sign_of_the_advantage():
     advantage, error = torch.tensor([1.0, -1.0, 0.0]), torch.tensor([1.0, 2.0, 3.0])
     assert expectile_loss(advantage, error, 0.9).item() == pytest.approx((0.9 * 1 + 0.1 * 4 + 0.9 * 9) / 3)
-
-
-def test_followed__goes_a_share_of_the_way():
-    slow, fast = mlp(2, (3,), 1), mlp(2, (3,), 1)
-    expected = [0.75 * a + 0.25 * b for a, b in zip(slow.parameters(), fast.parameters(), strict=True)]
-    followed(slow, fast, 0.25)
-    for found, weight in zip(slow.parameters(), expected, strict=True):
-        torch.testing.assert_close(found, weight)
 
 
 HEADS = {

@@ -37,6 +37,12 @@ def test_transformer_predictor__tells_the_order_of_actions():
     assert not torch.allclose(swapped, predictor(context, actions)[:, -1], atol=1e-3)
 
 
+@pytest.mark.parametrize("settings", [{"depth": 0}, {"heads": 0}, {"width": 0}, {"heads": -4}], ids=str)
+def test_transformer_predictor__refuses_what_is_not_positive(settings):
+    with pytest.raises(ValueError, match="depth, heads and width must be positive"):
+        TransformerPredictor(6, 2, **settings)
+
+
 @pytest.mark.parametrize(("width", "heads"), [(10, 4), (9, 3)])
 def test_transformer_predictor__refuses_a_width_that_cannot_be_split(width, heads):
     with pytest.raises(ValueError, match=f"even and divisible by heads, got width={width} and heads={heads}"):

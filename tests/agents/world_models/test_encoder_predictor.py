@@ -11,6 +11,7 @@ from agents.encoders.space_to_depth import SpaceToDepth
 from agents.objectives.core import weighted_sum
 from agents.objectives.infonce import InfoNCE
 from agents.objectives.inverse_dynamics import InverseDynamics
+from agents.objectives.part import Part
 from agents.objectives.reconstruction import Reconstruction
 from agents.objectives.self_prediction import SelfPrediction
 from agents.objectives.supervised import Supervised
@@ -27,6 +28,8 @@ ACTION_MEAN, ACTION_STD = [1.0, -2.0], [0.5, 4.0]
 
 class Recorder(nn.Module):
     """An objective that keeps what it sees, and the precision of what it computes."""
+
+    uses_targets = True
 
     def forward(self, views):
         self.views = views
@@ -355,13 +358,31 @@ def test_target__learns_from_no_gradient(batch):
 
 @pytest.mark.parametrize(("momentum", "moved"), [(1, False), (0, True)])
 def test_target__of_an_extreme_momentum_rests_or_is_the_encoder(momentum, moved, batch):
-    model = make(momentum=momentum)
+    model = make({"recorder": Recorder()}, momentum=momentum)
     torch.nn.init.normal_(model.encoder.head.weight)
     model.loss(batch)
     assert torch.equal(model.target.head.weight, model.encoder.head.weight) == moved
 
 
-@pytest.mark.parametrize("momentum", [-0.1, 1.1, float("nan"), "slow"])
+def test_target__has_statistics_of_its_own_which_follow_in_training_and_rest_otherwise(batch):
+    model = make({"recorder": Recorder()}, momentum=0)
+    model.loss(batch)
+    found = [dict(encoder.named_buffers()) for encoder in (model.target, model.encoder)]
+    torch.testing.assert_close(*found)  # of the same weights on the same frames
+    assert all(x is not found[1][name] for name, x in found[0].items())
+    before = {name: x.clone() for name, x in model.target.named_buffers()}
+    model.eval().loss(batch)
+    torch.testing.assert_close(dict(model.target.named_buffers()), before, rtol=0, atol=0)
+
+
+def test_encoder_predictor__refuses_targets_that_no_objective_uses():
+    with pytest.raises(ValueError, match="no objective has a use for them: self_prediction has"):
+        make({"vicreg": VICReg()}, momentum=0.9)
+    nested = Part(SelfPrediction(), 0.0, 0.5, "first")
+    assert make({"part": nested}, momentum=0.9).target is not None
+
+
+@pytest.mark.parametrize("momentum", [-0.1, 1.1, float("nan"), "slow", True])
 def test_encoder_predictor__refuses_a_momentum_that_is_none(momentum):
     with pytest.raises(ValueError, match=rf"momentum must be in \[0, 1\], or None, got {momentum!r}"):
         make(momentum=momentum)
