@@ -61,6 +61,7 @@ class Score:
         r2: share of the factor's variance that is explained.
         r2_per_component: the same of each of its numbers, [F]; None for one that never changes in the test split.
         predictions: [N, T, F], the readouts.
+        validation_rmse: on the split by which the probe was chosen; to choose other things by, not to report.
     """
 
     rmse: float
@@ -69,6 +70,7 @@ class Score:
     r2: float
     r2_per_component: list[float | None]
     predictions: Tensor
+    validation_rmse: float
 
 
 def split_windows(dataset: Dataset, length: int) -> dict[Split, Windows]:
@@ -152,6 +154,7 @@ def score(probe: Probe, splits: BySplit, factors: BySplit, episodes: NDArray[np.
         float(r2(predictions, truth)),
         [_r2(predictions[..., i : i + 1], truth[..., i : i + 1]) for i in range(truth.shape[-1])],
         predictions,
+        float(rmse(probe.predict(samples["validation"].features), samples["validation"].targets)),
     )
 
 

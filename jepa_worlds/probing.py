@@ -83,6 +83,7 @@ class ModelProbe:
             metrics[name] = {
                 "rollout_rmse": rollout.rmse,
                 "rollout_rmse_ci95": list(rollout.rmse_ci95),
+                "rollout_validation_rmse": rollout.validation_rmse,
                 "encoder_rmse": encoder.rmse,
                 "per_step_rmse": rollout.per_step,
                 "r2": rollout.r2,

@@ -22,7 +22,7 @@ from jepa_worlds.files import read_json, write_json
 from jepa_worlds.jobs import LISTEN, Report
 from jepa_worlds.plan import plan_run, read_settings
 from jepa_worlds.probe import probe_run
-from jepa_worlds.runs import CONFIG, RESULTS, read_config, read_metrics
+from jepa_worlds.runs import CONFIG, RESULTS, read_config
 
 SECONDS = "seconds.json"
 PLANNED = ("episodes", "success_end", "success_ever", "final_distance", "return", "seconds_per_decision")
@@ -132,10 +132,9 @@ def _settled(job: Job) -> list[str]:
 
 
 def validation_error(job: Job, factor: str) -> float | None:
-    """The error on validation episodes that training logged last; None if it has not come to its end."""
-    name = f"held_out/{factor}/rollouts_rmse"
-    logged = [numbers[name] for numbers in read_metrics(job.run) if name in numbers] if job.trained else []
-    return logged[-1] if logged else None
+    """The error of the probe on validation episodes; None where it is not known."""
+    metrics = read_json(job.run / PROBE / RESULTS)["metrics"] if job.known else {}
+    return metrics.get(factor, {}).get("rollout_validation_rmse")
 
 
 def _collected(data: Path) -> bool:

@@ -91,6 +91,13 @@ def test_score__is_the_norm_of_the_error_over_all_steps_and_at_each(linear: tupl
     assert found.r2 == pytest.approx(1 - found.rmse**2 / float(spread), rel=1e-4)
 
 
+def test_score__tells_the_error_on_the_validation_split(linear: tuple[BySplit, BySplit]) -> None:
+    splits, factors = linear
+    off = {**factors, "validation": factors["validation"] + 3.0}  # in both numbers, wherever the penalty leads
+    assert score(Ridge(), splits, off).validation_rmse == pytest.approx(3 * 2**0.5, rel=1e-3)
+    assert score(Ridge(), splits, factors).validation_rmse < 1e-3
+
+
 def test_score__tells_components_apart(linear: tuple[BySplit, BySplit]) -> None:
     splits, factors = linear
     noise, constant = {s: torch.randn(len(x), 5, 1) for s, x in splits.items()}, torch.ones(30, 5, 1)
