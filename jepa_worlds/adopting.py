@@ -17,7 +17,6 @@ from jepa_worlds.app import Plain
 from jepa_worlds.checkpoint import CARD, rebuilt, save
 from jepa_worlds.dataset import Dataset
 from jepa_worlds.train import card, spec
-from jepa_worlds.windows import Windows
 
 TRIED = 8  # windows on which a model shows what it does, at most
 NAMED = 3  # differences that an error names, at most
@@ -65,9 +64,8 @@ def adopt(
         if type(value) is not int or value < least:
             raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
     evaluation.require_room(twin, window)
-    windows = Windows(dataset, "validation", window, next(twin.parameters()).device, stride=window)
-    evaluation.require_two(dataset, {"validation": windows})
-    batch = windows.take(np.arange(min(TRIED, len(windows))))
+    windows, device = evaluation.split_windows(dataset, window)["validation"], next(twin.parameters()).device
+    batch = {name: x.to(device) for name, x in windows.take(np.arange(min(TRIED, len(windows)))).items()}
     _require_same(_computed(model, batch), _computed(twin, batch))
     objective: Plain = {"terms": {}, "weights": {}}  # what it was, and how many steps it took, is not known
     told = {"model": config, "objective": objective, "spec": spec(dataset, twin.context), "steps": None}

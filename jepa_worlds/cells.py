@@ -201,7 +201,8 @@ def _path(path: Path) -> str:
 
 
 def _hash(config: Plain, without: Sequence[str], *more: str) -> str:
-    text = json.dumps([_but(config, without), *more], sort_keys=True)
+    trusting: Plain = {"trust": []} if "trust" in config else {}  # whom one trusts makes no difference to what is made
+    text = json.dumps([_but(config | trusting, without), *more], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
 
 

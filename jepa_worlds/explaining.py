@@ -146,7 +146,7 @@ def _judged(
     if not isinstance(new, EncoderPredictor):
         raise Unavailable(f"the loss of {type(new).__name__} is of more than latents and predictions")
     if uses_targets(new.objectives):
-        raise Unavailable("nothing in its loss keeps latents apart: any solution that is fitted shrinks to nothing")
+        raise Unavailable("its loss is of targets, which a solution has none of")
     solution = _known(new, batches, truth) if truth else _copy(new, batches)
     readout = Readout(new, solution.predict, solution.mean, solution.std)
 

@@ -34,7 +34,9 @@ def idle_returns(training: Training) -> list[float] | None:
 
 def _evaluated(training: Training) -> ObservedVecEnv:
     """The episodes that policies are evaluated on."""
-    worlds = ObservedVecEnv(make_worlds(training.task, training.episodes, True, training.trust), Pixels())
+    worlds = ObservedVecEnv(
+        make_worlds(training.task, training.episodes, held_out=True, trust=training.trust), Pixels()
+    )
     worlds.seed(STARTS)
     return worlds
 

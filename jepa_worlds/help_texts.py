@@ -10,7 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from omegaconf import DictConfig
 
-COMPOSED = re.compile(r"^defaults:\n(?: .*\n)*\n?", re.MULTILINE)  # says what options are chosen; `groups` does too
+COMPOSED = re.compile(r"^defaults:\n(?: .*\n)*\n?", re.MULTILINE)  # of which `groups` tells
 
 
 def settings(configs: Path, command: str) -> str:
@@ -20,15 +20,26 @@ def settings(configs: Path, command: str) -> str:
 
 
 def groups(command: str, choices: DictConfig) -> str:
-    """The groups from which a command's configuration chooses, a line each, with their options.
+    """The groups from which a command's configuration chooses, a line each, with their options; [those] are chosen.
 
     Args:
         command: its name. Where a group has a folder of that name, as ``protocol`` has, its options are in there.
         choices: what is chosen of every group, as Hydra keeps it.
     """
-    names = sorted({str(name).partition("@")[0] for name in choices if not str(name).startswith("hydra/")})
-    found = {name: list(_options(f"{name}/{command}")) or list(_options(name)) for name in names}
+    chosen: dict[str, set[str]] = {}
+    for place, option in choices.items():
+        chosen.setdefault(str(place).partition("@")[0], set()).add(str(option))
+    found = {
+        name: [f"[{option}]" if option in chosen[name] else option for option in _of(name, command)]
+        for name in sorted(chosen)
+        if not name.startswith("hydra/")
+    }
     return "\n".join(f"{name}: {', '.join(options)}" for name, options in found.items() if options)
+
+
+def _of(group: str, command: str) -> list[str]:
+    """The options of a group that are a command's."""
+    return list(_options(f"{group}/{command}")) or list(_options(group))
 
 
 def _options(group: str, prefix: str = "") -> Iterator[str]:

@@ -112,12 +112,7 @@ class Comparison:
                 )
             if found := other_settings(name, fitted.dataset.manifest["env"], self.protocol.env):
                 self.notes.append(f"The data of {name} are of other settings than the protocol: {', '.join(found)}.")
-            ahead, trained = (
-                self.protocol.horizon * self.protocol.action_repeat,
-                fitted.card["window"] - fitted.model.context,
-            )
-            if ahead > trained:
-                self.notes.append(f"Plans reach {ahead} steps ahead; {name} was trained on rollouts of {trained}.")
+            self._note_reach(name, fitted)
             fitted.require(self.costs.needs, goal.factors)
             for baseline in self.settings["baselines"]:
                 head = new_head(fitted.head_config(baseline), 0, self.settings["trust"])
@@ -129,6 +124,13 @@ class Comparison:
             self.notes.append(f"No ceiling: {self.protocol.env['id']} cannot be simulated from a state that is given.")
         self._simulated = arena.world
         arena.close()
+
+    def _note_reach(self, name: str, fitted: Fitted) -> None:
+        """Note if a model that was trained here is asked for longer rollouts than it was trained on."""
+        ahead = self.protocol.horizon * self.protocol.action_repeat
+        trained = fitted.card["window"] - fitted.model.context
+        if fitted.card["steps"] and ahead > trained:
+            self.notes.append(f"Plans reach {ahead} steps ahead; {name} was trained on rollouts of {trained}.")
 
     def _planners(self) -> list[Row]:
         return [

@@ -85,8 +85,8 @@ def ranked(drawn: Mapping[str, list[str]], scores: Mapping[str, Sequence[float |
 
     Args:
         drawn: the overrides of every trial, by name.
-        scores: of every cell, by method or trial; None for a cell that has failed. What has such a cell, or fewer cells
-            than others, is left out: means would be of different things.
+        scores: of every cell, by method or trial; None for a cell that has failed, or whose probe did not tell. What
+            has such a cell, or fewer cells than others, is left out: means would be of different things.
     """
     overrides: dict[str, list[str]] = {method: [] for method in _methods(drawn)} | dict(drawn)
     most = max((len(scores.get(name, ())) for name in overrides), default=0)

@@ -41,6 +41,7 @@ class Views:
         decode: [B, T, D] -> normalised frames [B, T, C, H, W]; None if the model has no decoder.
         beliefs: of a stochastic model; None of a deterministic one.
         targets: [B, T, D], made of the frames by a slower copy of the encoder, without gradient; None if there is none.
+            An objective that reads them says so by a class attribute, ``uses_targets = True``.
     """
 
     latents: Tensor

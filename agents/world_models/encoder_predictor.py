@@ -64,7 +64,9 @@ class EncoderPredictor(FrameModel):
         self.target = None if momentum is None else copy.deepcopy(encoder).requires_grad_(False)
         self.objectives = nn.ModuleDict(dict(objectives))
         if momentum is not None and not uses_targets(self.objectives):
-            raise ValueError("momentum makes targets, and no objective has a use for them: self_prediction has")
+            raise ValueError(
+                "momentum makes targets, and no objective says that it uses them (uses_targets): self_prediction does"
+            )
 
     def encode(self, frames: Tensor, actions: Tensor | None = None) -> Tensor:
         return self._encode(self._normalised(self._from_the_first(frames)))

@@ -264,6 +264,6 @@ def test_process__helps(run_command, tmp_path):
     assert "Collect an offline, reward-free dataset" in ended.stdout
     assert "python -m jepa_worlds.collect env=moving_dot" in ended.stdout
     options, *_ = [line for line in ended.stdout.splitlines() if line.startswith("distractor: ")]
-    assert {"none", "uniform"} <= {*options.removeprefix("distractor: ").split(", ")}
+    assert {"[none]", "uniform"} <= {*options.removeprefix("distractor: ").split(", ")}
     assert "\nnum_envs: " in ended.stdout and "\nmodel: " not in ended.stdout
     assert list(tmp_path.iterdir()) == []

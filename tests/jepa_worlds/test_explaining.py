@@ -160,7 +160,7 @@ def test_explain__says_what_cannot_be_judged(trained: Runs, supervised: Callable
     for model in ("jepa_ema", "jepa"):
         found = explained(trained("static", f"model={model}", "objective=self_prediction"), supervised("static"))
         assert found["losses"].keys() == {"trained"}
-        assert "nothing in its loss keeps latents apart" in found["unavailable"]["copy"]
+        assert "its loss is of targets" in found["unavailable"]["copy"]
     found = explained(trained("static", "model=random"), supervised("static"))
     assert found["losses"] == found["unavailable"] == {} and len(found["spectrum"]) == DIM
     found = explained(trained("static"), trained("static", "model=supervised", "model.latent_dim=16"), steps=1)

@@ -148,6 +148,7 @@ def test_job__is_named_by_all_that_it_depends_on_and_nothing_else(tmp_path: Path
         data,
         run,
     )
+    assert names("trust=[mine]") == (data, run)  # which lets it be made
     assert names("steps=601")[0] == data and names("steps=601")[1] != run
     assert names("episodes=4999")[0] != data and names("episodes=4999")[1] != run
     assert names("collect=['env.sigma=1.4']")[1] != run

@@ -38,11 +38,11 @@ def test_help__lists_the_groups_of_the_command_with_options_of_one_s_own(help_of
     (tmp_path / "planner").mkdir()
     (tmp_path / "planner" / "mine.yaml").write_text("_target_: mine.Planner", encoding="utf-8")
     lines = help_of("plan", f"--config-dir={tmp_path}").splitlines()
-    first = lines.index("Groups, as in group=option:") + 1
+    first = lines.index("Groups, as in group=option; [this] is the default:") + 1
     told = [line.split(": ") for line in lines[first : lines.index("", first)]]
     listed = {name: options.split(", ") for name, options in told}
     assert listed.keys() == {"cost", "head", "planner", "protocol", "readout"}
-    assert {"cem", "mine"} <= {*listed["planner"]}
+    assert {"[cem]", "icem", "mine"} <= {*listed["planner"]}  # the brackets say what is chosen
     assert {"moving_dot/v1", "two_rooms/lewm"} <= {*listed["protocol"]}
 
 

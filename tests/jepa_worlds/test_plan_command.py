@@ -294,6 +294,13 @@ def test_plan__notes_settings_of_worlds_that_the_data_are_not_from(run: Path, tm
     assert found["notes"] == [said]
 
 
+def test_plan__notes_plans_that_reach_further_than_a_model_was_trained(run: Path, tmp_path: Path) -> None:
+    trained = json.loads((run / "model.json").read_text())["window"] - 1
+    found = planned(run, tmp_path / "out", f"protocol.horizon={trained + 1}", "protocol.seeds=[0]", "ceiling=false")
+    said = f"Plans reach {trained + 1} steps ahead; tiny was trained on rollouts of {trained}."
+    assert found["notes"] == [said]
+
+
 def test_plan__lists_protocols_where_none_is_given(run: Path) -> None:
     with pytest.raises(ValueError, match=r"protocol=… must be given, one of cart_pole_swing_up/v1, moving_dot/v1, "):
         plan.main(composed("plan", [f"run={run}"]))

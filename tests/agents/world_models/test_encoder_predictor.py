@@ -376,7 +376,7 @@ def test_target__has_statistics_of_its_own_which_follow_in_training_and_rest_oth
 
 
 def test_encoder_predictor__refuses_targets_that_no_objective_uses():
-    with pytest.raises(ValueError, match="no objective has a use for them: self_prediction has"):
+    with pytest.raises(ValueError, match="no objective says that it uses them"):
         make({"vicreg": VICReg()}, momentum=0.9)
     nested = Part(SelfPrediction(), 0.0, 0.5, "first")
     assert make({"part": nested}, momentum=0.9).target is not None
