@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
 from agents.objectives.core import Terms, Views
+from agents.objectives.vicreg import invariance_loss
 
 
 def self_prediction_loss(predictions: Tensor, targets: Tensor, distance: Literal["cosine", "mse"]) -> Tensor:
     """mean ‖ẑ − sg z̄‖² / D, or mean 2 − 2·cos(ẑ, sg z̄): [..., D], [..., D] -> []."""
     if distance == "cosine":
         return (2 - 2 * cosine_similarity(predictions, targets.detach(), dim=-1)).mean()
-    return (predictions - targets.detach()).square().mean()
+    return invariance_loss(predictions, targets.detach())
 
 
 class SelfPrediction(nn.Module):
