@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TRUTH, READOUT, MUTED, EDGE = "#1a9850", "#d73027", "#888888", "#cccccc"
+FEW = 20  # points of a curve that are marked: a line through one of them would not be seen
 TRACED = 10  # components of a factor that are drawn over time
 FLOOR_STYLES = {"chance": ":", "pixels": "-.", "untrained": "--"}
 
@@ -50,7 +51,8 @@ def training_curves(run: Path) -> None:
     figure, axes = new_figure(-(-len(names) // columns), columns, 14, 2.2 * -(-len(names) // columns))
     for axis, name in zip(axes.flat, names, strict=False):
         points = [(row["step"], row[name]) for row in rows if name in row]
-        axis.plot(*zip(*points, strict=True), color=TRUTH if name.startswith("held_out") else "#4575b4", linewidth=1)
+        colour = TRUTH if name.startswith("held_out") else "#4575b4"
+        axis.plot(*zip(*points, strict=True), color=colour, linewidth=1, marker="." if len(points) < FEW else "")
         axis.set_title(name, fontsize=8)
         if name == "train/loss" and all(value > 0 for _, value in points):
             axis.set_yscale("log")
