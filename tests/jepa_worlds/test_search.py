@@ -1,4 +1,4 @@
-"""Random search: what is drawn, and how trials are ranked."""
+"""Search: what is drawn, and how trials are ranked."""
 
 from __future__ import annotations
 
@@ -34,6 +34,12 @@ def test_trials__are_named_and_drawn_from_their_ranges() -> None:
     assert {one["clip"] for one in found} == {"1", "10", "100"}
     assert {one["compile"] for one in found} == {"true", "false"}
     assert {one["precision"] for one in found} == {"fp32", "bf16"}
+
+
+def test_trials__have_one_value_in_each_part_of_a_range() -> None:
+    for start, count in ((0, 4), (0, 16), (16, 16)):  # of a Sobol sequence, every block of 2ⁿ
+        rates = np.log10([float(one["optimizer.lr"]) for one in drawn(32)[start : start + count]])
+        assert sorted(np.floor((rates + 4) / 2 * count)) == list(range(count))
 
 
 def test_trials__depend_on_seed_number_and_method_alone() -> None:
