@@ -137,24 +137,47 @@ def features(model: WorldModel, windows: Windows, limit: int, desc: str | None =
     return Features(torch.cat(latents), torch.cat(rollouts), torch.cat(pixels), joined, chosen)
 
 
-def score(probe: Probe, splits: BySplit, factors: BySplit, episodes: NDArray[np.int64] | None = None) -> Score:
-    """Fit a probe on train, choose on validation, score on test. {split: [N, T, D]}, {split: [N, T, F]}.
+def scores(
+    unfitted: Callable[[], Probe],
+    splits: BySplit,
+    factors: dict[str, BySplit],
+    episodes: NDArray[np.int64] | None = None,
+) -> dict[str, Score]:
+    """The score of a probe of every factor: fitted on train, chosen on validation, scored on test.
 
-    ``episodes`` [N] says which episode each test window is from; None if each is from one of its own.
+    Args:
+        unfitted: makes a probe; one alone where probes fit by column.
+        splits: {split: [N, T, D]}, the features.
+        factors: {name: {split: [N, T, F]}}.
+        episodes: [N], which episode each test window is from; None if each is from one of its own.
     """
-    samples = {s: Samples(splits[s].flatten(0, 1), factors[s].flatten(0, 1)) for s in ("train", "validation")}
+    together = factors and unfitted().by_column
+    found: dict[str, Score] = {}
+    for names in [list(factors)] if together else [[name] for name in factors]:
+        some = {split: torch.cat([factors[name][split] for name in names], dim=-1) for split in SPLITS}
+        read, widths = _read(unfitted(), splits, some), [factors[name]["test"].shape[-1] for name in names]
+        for name, validation, test in zip(names, *(read[s].split(widths, dim=-1) for s in SPLITS[1:]), strict=True):
+            found[name] = _scored({"validation": validation, "test": test}, factors[name], episodes)
+    return found
+
+
+def _read(probe: Probe, splits: BySplit, factors: BySplit) -> BySplit:
+    """What a probe, fitted on train, says of validation and test: {split: [N, T, F]}."""
+    samples = {split: Samples(splits[split].flatten(0, 1), factors[split].flatten(0, 1)) for split in SPLITS}
     probe.fit(samples["train"], samples["validation"])
-    truth = factors["test"]
-    predictions = probe.predict(splits["test"].flatten(0, 1)).unflatten(0, truth.shape[:2])
-    per_step = [float(rmse(predictions[:, t], truth[:, t])) for t in range(truth.shape[1])]
+    return {s: probe.predict(samples[s].features).unflatten(0, factors[s].shape[:2]) for s in SPLITS[1:]}
+
+
+def _scored(read: BySplit, factors: BySplit, episodes: NDArray[np.int64] | None) -> Score:
+    predictions, truth = read["test"], factors["test"]
     return Score(
         float(rmse(predictions, truth)),
         interval(predictions, truth, episodes),
-        per_step,
+        [float(rmse(predictions[:, t], truth[:, t])) for t in range(truth.shape[1])],
         float(r2(predictions, truth)),
         [_r2(predictions[..., i : i + 1], truth[..., i : i + 1]) for i in range(truth.shape[-1])],
         predictions,
-        float(rmse(probe.predict(samples["validation"].features), samples["validation"].targets)),
+        float(rmse(read["validation"], factors["validation"])),
     )
 
 
@@ -165,16 +188,16 @@ def quick_probe(model: WorldModel, train: Windows, held_out: Windows) -> dict[st
     Fitted on some training windows, the penalty chosen on others, and scored on held-out ones.
     """
     seen, unseen = features(model, train, limit=768), features(model, held_out, limit=256)
+    halves: dict[str, BySplit] = {
+        name: {"train": values[::2], "validation": values[1::2], "test": unseen.factors[name]}
+        for name, values in seen.factors.items()
+    }
+    changing = {name: factors for name, factors in halves.items() if not constant(factors)}
     found: dict[str, float] = {}
-    for name, values in seen.factors.items():
-        factors: BySplit = {"train": values[::2], "validation": values[1::2], "test": unseen.factors[name]}
-        if constant(factors):
-            continue
-        for view in ("rollouts", "latents"):
-            known = getattr(seen, view)
-            result = score(
-                Ridge(), {"train": known[::2], "validation": known[1::2], "test": getattr(unseen, view)}, factors
-            )
+    for view in ("rollouts", "latents"):
+        known = getattr(seen, view)
+        splits: BySplit = {"train": known[::2], "validation": known[1::2], "test": getattr(unseen, view)}
+        for name, result in scores(Ridge, splits, changing).items():
             found |= {f"{name}/{view}_rmse": result.rmse, f"{name}/{view}_r2": result.r2}
     return found
 

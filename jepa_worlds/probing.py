@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from agents.probes.core import Probe
 from agents.probes.ridge import Ridge
@@ -17,7 +16,7 @@ from agents.world_models.core import WorldModel
 from jepa_worlds import evaluation
 from jepa_worlds.build import TRUSTED, build
 from jepa_worlds.dataset import SPLITS, Dataset, Split
-from jepa_worlds.evaluation import Features, Score
+from jepa_worlds.evaluation import BySplit, Features, Score
 from jepa_worlds.training import diagnose
 
 
@@ -73,28 +72,27 @@ class ModelProbe:
     def run(self, fresh: WorldModel, batch_size: int) -> Probed:
         """Probe every factor that changes; ``fresh`` is an untrained model of the same architecture."""
         untrained = self._features(fresh, "encode untrained")
-        metrics, floors, rollouts = {}, {}, {}
-        for name in self.features["train"].factors:
-            factors = self.factors(name)
-            if evaluation.constant(factors):
-                continue
-            rollout, encoder = self.score("rollouts", factors), self.score("latents", factors)
-            rollouts[name] = rollout
+        factors = self._changing(self.features["train"].factors)
+        rollouts, encoded = self.scores("rollouts", factors), self.scores("latents", factors)
+        by_untrained = {view: self.scores(view, factors, untrained) for view in ("rollouts", "latents")}
+        by_pixels = evaluation.scores(Ridge, {s: self.features[s].pixels for s in SPLITS}, factors)
+        metrics, floors = {}, {}
+        for name, rollout in rollouts.items():
             metrics[name] = {
                 "rollout_rmse": rollout.rmse,
                 "rollout_rmse_ci95": list(rollout.rmse_ci95),
                 "rollout_validation_rmse": rollout.validation_rmse,
-                "encoder_rmse": encoder.rmse,
+                "encoder_rmse": encoded[name].rmse,
                 "per_step_rmse": rollout.per_step,
                 "r2": rollout.r2,
                 "r2_per_component": rollout.r2_per_component,
-                "encoder_r2": encoder.r2,
+                "encoder_r2": encoded[name].r2,
             }
             floors[name] = {
-                "chance": evaluation.chance(factors),
-                "pixels": evaluation.score(Ridge(), {s: self.features[s].pixels for s in SPLITS}, factors).rmse,
-                "untrained": self.score("rollouts", factors, untrained).rmse,
-                "untrained_encoder": self.score("latents", factors, untrained).rmse,
+                "chance": evaluation.chance(factors[name]),
+                "pixels": by_pixels[name].rmse,
+                "untrained": by_untrained["rollouts"][name].rmse,
+                "untrained_encoder": by_untrained["latents"][name].rmse,
             }
         return Probed(metrics, floors, self._diagnostics(batch_size), rollouts)
 
@@ -115,8 +113,7 @@ class ModelProbe:
         Raises:
             ValueError: there are none among the dataset's factors.
         """
-        factors = {name: self.factors(name) for name in (*self.positions, *self.quantities)}
-        found = {name: self.score("rollouts", x) for name, x in factors.items() if not evaluation.constant(x)}
+        found = self.scores("rollouts", self._changing([*self.positions, *self.quantities]))
         if not found:
             raise ValueError(
                 f"there is nothing to show: the factors are {sorted(self.features['test'].factors)}, and of these, "
@@ -129,15 +126,22 @@ class ModelProbe:
         values = torch.cat([self.features[split].factors[name].flatten(0, 1) for split in SPLITS])
         return values.amin(dim=0).numpy(), values.amax(dim=0).numpy()
 
-    def factors(self, name: str) -> dict[Split, Tensor]:
+    def factors(self, name: str) -> BySplit:
         """The true values of a factor: {split: [N, T, F]}."""
         return {split: self.features[split].factors[name] for split in SPLITS}
 
-    def score(self, view: str, factors: dict[Split, Tensor], features: dict[Split, Features] | None = None) -> Score:
-        """The score of a new probe on ``rollouts`` or ``latents``."""
-        features, probe = features or self.features, self.unfitted()
+    def scores(
+        self, view: str, factors: dict[str, BySplit], features: dict[Split, Features] | None = None
+    ) -> dict[str, Score]:
+        """The scores of new probes of some factors on ``rollouts`` or ``latents``."""
+        features = features or self.features
         episodes = self.windows["test"].episode[features["test"].windows]
-        return evaluation.score(probe, {split: getattr(features[split], view) for split in SPLITS}, factors, episodes)
+        return evaluation.scores(self.unfitted, {s: getattr(features[s], view) for s in SPLITS}, factors, episodes)
+
+    def _changing(self, names: Iterable[str]) -> dict[str, BySplit]:
+        """The factors among some that change in every split."""
+        factors = {name: self.factors(name) for name in names}
+        return {name: values for name, values in factors.items() if not evaluation.constant(values)}
 
     def unfitted(self) -> Probe:
         """A new probe."""

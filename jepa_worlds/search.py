@@ -58,8 +58,8 @@ def trials(method: str, search: Search, count: int, seed: int) -> Iterator[tuple
         return
     points = SobolEngine(len(search), scramble=True, seed=zlib.crc32(f"{seed} {method}".encode())).draw(count)
     for number, point in enumerate(points.tolist()):
-        values = zip(search.items(), point, strict=True)
-        yield f"{method}#{number}", [f"{key}={_said(_drawn(given, at))}" for (key, given), at in values]
+        drawn = [_drawn(values, at) for values, at in zip(search.values(), point, strict=True)]
+        yield f"{method}#{number}", [f"{key}={_said(value)}" for key, value in zip(search, drawn, strict=True)]
 
 
 def _check(what: str, values: Any) -> None:

@@ -23,7 +23,13 @@ class Samples:
 
 
 class Probe(ABC):
-    """A readout of targets from features. It is fitted once, on training samples."""
+    """A readout of targets from features. It is fitted once, on training samples.
+
+    Attributes:
+        by_column: whether every column of the targets is fitted as if it were the only one.
+    """
+
+    by_column = False
 
     @abstractmethod
     def fit(self, train: Samples, validation: Samples) -> None:

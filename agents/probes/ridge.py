@@ -22,6 +22,8 @@ class Ridge(Probe):
         ValueError: no penalties, or one that is not a positive number.
     """
 
+    by_column = True
+
     def __init__(
         self, penalties: Sequence[float] = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1, 10, 100, 1000)
     ) -> None:
@@ -34,14 +36,16 @@ class Ridge(Probe):
         x, y = train.features.double() - self.feature_mean, train.targets.double() - self.target_mean
         eigenvalues, basis = torch.linalg.eigh(x.mT @ x)  # [D], [D, D]
         projected, scale = basis.mT @ (x.mT @ y), eigenvalues.mean().clamp_min(1e-30)
+        held_out = (validation.features.double() - self.feature_mean) @ basis
+        wanted = validation.targets.double() - self.target_mean
         best = torch.full((y.shape[-1],), torch.inf, dtype=y.dtype, device=y.device)  # of each component
-        weight = torch.zeros_like(projected)
+        weight = torch.zeros_like(projected)  # in the basis, as are all that are tried
         for penalty in self.penalties:
-            self.weight = basis @ (projected / (eigenvalues.clamp_min(0) + penalty * scale)[:, None])  # [D, F]
-            error = (self.predict(validation.features) - validation.targets).double().square().mean(dim=0)
-            weight = torch.where(error < best, self.weight, weight)
+            tried = projected / (eigenvalues.clamp_min(0) + penalty * scale)[:, None]  # [D, F]
+            error = (held_out @ tried - wanted).square().mean(dim=0)
+            weight = torch.where(error < best, tried, weight)
             best = torch.minimum(error, best)
-        self.weight = weight
+        self.weight = basis @ weight
 
     def predict(self, features: Tensor) -> Tensor:
         return ((features.double() - self.feature_mean) @ self.weight + self.target_mean).float()

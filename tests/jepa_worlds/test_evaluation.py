@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from agents.objectives.core import Terms
+from agents.probes.core import Probe
 from agents.probes.gradient import GradientProbe
 from agents.probes.ridge import Ridge
 from agents.world_models.core import Batch, WorldModel
@@ -17,13 +19,14 @@ from jepa_worlds import evaluation
 from jepa_worlds.dataset import SPLITS, Dataset
 from jepa_worlds.evaluation import (
     BySplit,
+    Score,
     chance,
     constant,
     features,
     interval,
     quick_probe,
     require_room,
-    score,
+    scores,
     split_windows,
 )
 from jepa_worlds.windows import Windows
@@ -68,6 +71,25 @@ def windows(dataset_path: Path) -> dict[str, Windows]:
 
 
 # --- scores
+
+
+def score(probe: Probe, splits: BySplit, factors: BySplit) -> Score:
+    return scores(lambda: probe, splits, {"factor": factors})["factor"]
+
+
+@pytest.mark.parametrize("probe", [Ridge, lambda: GradientProbe([8], epochs=2)])
+def test_scores__are_what_each_factor_has_alone(linear: tuple[BySplit, BySplit], probe: Callable[[], Probe]) -> None:
+    splits, place = linear
+    noise: BySplit = {split: torch.randn(len(x), 5, 3) for split, x in place.items()}
+    found = scores(probe, splits, {"place": place, "noise": noise})
+    assert list(found) == ["place", "noise"]
+    for name, factors in {"place": place, "noise": noise}.items():
+        alone = score(probe(), splits, factors)
+        assert found[name].predictions.shape == factors["test"].shape
+        assert torch.allclose(found[name].predictions, alone.predictions, rtol=1e-5)
+        assert found[name].rmse == pytest.approx(alone.rmse)
+        assert found[name].validation_rmse == pytest.approx(alone.validation_rmse)
+    assert scores(probe, splits, {}) == {}
 
 
 def test_score__is_perfect_where_the_factor_is_linear_in_the_features(linear: tuple[BySplit, BySplit]) -> None:
