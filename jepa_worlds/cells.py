@@ -51,6 +51,7 @@ class Job:
         data, run: the folders of the dataset and of the training run.
         collect, train, probe, plan: the configurations of the commands, not resolved; ``plan`` is None without one.
         commands: what to type for the same.
+        given: its row of ``results.json``, where another study has it; nothing is left to do then.
     """
 
     cell: Cell
@@ -61,6 +62,7 @@ class Job:
     probe: Plain
     plan: Plain | None
     commands: tuple[str, ...]
+    given: Plain | None = None
 
     @property
     def steps(self) -> int:
@@ -74,8 +76,8 @@ class Job:
 
     @property
     def known(self) -> bool:
-        """Whether the model is there, and probed."""
-        return self.trained and self.probed
+        """Whether the model is there, and probed; or its row is given."""
+        return self.given is not None or (self.trained and self.probed)
 
     @property
     def trained(self) -> bool:
@@ -91,7 +93,7 @@ class Job:
     @property
     def planned(self) -> bool:
         """Whether nothing is to be planned, or was."""
-        return self.plan is None or (self.plans / RESULTS).is_file()
+        return self.plan is None or self.given is not None or (self.plans / RESULTS).is_file()
 
     @property
     def plans(self) -> Path:

@@ -21,7 +21,7 @@ from jepa_worlds.cells import Job, make_jobs
 from jepa_worlds.grid import Cell, Grid, read_grid
 from jepa_worlds.jobs import cores, run_jobs
 from jepa_worlds.reporting import Study
-from jepa_worlds.running import Explanation, explain_cell, plan_cell, row, run_cell, validation_error
+from jepa_worlds.running import Explanation, explain_cell, plan_cell, row, run_cell, validation_error, with_given
 from jepa_worlds.runs import RESULTS, read_config, results, write_config, write_results
 from jepa_worlds.tabulating import ROLLOUT, markdown
 from jepa_worlds.training import chosen_device
@@ -47,7 +47,7 @@ def main(config: DictConfig) -> Plain:
         one = make_jobs(grid, [_numbered(cells, settings["job"])], out)
         _raise(_run(one, settings) or _plan(one, settings), 1)
         return {}
-    jobs = make_jobs(grid, cells, out)
+    jobs = with_given(make_jobs(grid, cells, out), settings["given"])
     if settings["list"]:
         _tell([f"{number:4} {'done' if job.done else '-':4} {job.cell}" for number, job in enumerate(jobs)])
         return {}
@@ -71,7 +71,8 @@ def _checked(settings: Plain) -> Grid:
     Raises:
         ValueError: bad input.
     """
-    require_types(settings, list=bool, explain=bool, trust=list, collect=list, train=list, probe=list, plan=list)
+    lists = dict.fromkeys(("collect", "train", "probe", "plan", "trust", "given"), list)
+    require_types(settings, list=bool, explain=bool, **lists)
     jobs, job = settings["jobs"], settings["job"]
     if jobs is not None and (type(jobs) is not int or jobs < 1):
         raise ValueError(f"jobs must be an integer of at least 1, or null, got {jobs!r}")
@@ -117,7 +118,7 @@ def _explain(jobs: Sequence[Job], settings: Plain) -> Failures:
     """Explain what is done, and say what failed. Trials of a search are not explained."""
     if not settings["explain"]:
         return {}
-    done = [job for job in jobs if job.known and "#" not in job.cell.method]
+    done = [job for job in jobs if job.known and job.given is None and "#" not in job.cell.method]
     ceilings = {_data(job.cell): job.run for job in done if job.cell.method == CEILING}
     device, trust = settings["device"], tuple(settings["trust"])
     wanted = {job.run: (job, Explanation(job.run, ceilings.get(_data(job.cell)), device, trust)) for job in done}

@@ -87,6 +87,24 @@ class Chart:
         return first > 0 and last / first >= 8
 
 
+def read_study(path: Path) -> dict[str, Any]:
+    """What ``jepa_worlds.experiment`` wrote to a folder, or to the ``results.json`` that is named itself.
+
+    Raises:
+        FileNotFoundError: there are no results.
+        ValueError: they are not an experiment's.
+    """
+    file = path if path.is_file() else path / RESULTS
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"no results at {str(file)!r}: make them with python -m jepa_worlds.experiment … out={file.parent}"
+        )
+    content = read_json(file)
+    if not isinstance(content, dict) or not {"experiment", "rows"} <= content.keys():
+        raise ValueError(f"{str(file)!r} is not what jepa_worlds.experiment writes: it lacks 'experiment' or 'rows'")
+    return content
+
+
 class Study:
     """The results of an experiment.
 
@@ -99,22 +117,13 @@ class Study:
     """
 
     def __init__(self, out: Path) -> None:
-        file = out / RESULTS
-        if not file.is_file():
-            raise FileNotFoundError(
-                f"no results at {str(file)!r}: make them with python -m jepa_worlds.experiment … out={out}"
-            )
-        self.out, self.content, self.config = out, read_json(file), read_config(out)
-        if not isinstance(self.content, dict) or not {"experiment", "rows"} <= self.content.keys():
-            raise ValueError(
-                f"{str(file)!r} is not what jepa_worlds.experiment writes: it lacks 'experiment' or 'rows'"
-            )
+        self.out, self.content, self.config = out, read_study(out), read_config(out)
         self.experiment: dict[str, Any] = self.content["experiment"]
         self.rows: list[Row] = self.content["rows"]
         self.failed: list[dict[str, Any]] = self.content.get("failed", [])
         if not self.rows:
             why = f"; all {len(self.failed)} failed, the first: {self.failed[0]['error']}" if self.failed else ""
-            raise ValueError(f"{str(file)!r} holds no finished cell{why}. Run the experiment again")
+            raise ValueError(f"{str(out / RESULTS)!r} holds no finished cell{why}. Run the experiment again")
         self._cells: dict[tuple[str, Condition], list[Row]] = {}
         for row in sorted(self.rows, key=lambda row: row["cell"]["seed"]):
             self._cells.setdefault((row["cell"]["method"], _condition(row)), []).append(row)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -22,6 +22,7 @@ from jepa_worlds.files import read_json, write_json
 from jepa_worlds.jobs import LISTEN, Report
 from jepa_worlds.plan import plan_run, read_settings
 from jepa_worlds.probe import probe_run
+from jepa_worlds.reporting import read_study
 from jepa_worlds.runs import CONFIG, RESULTS, read_config
 
 SECONDS = "seconds.json"
@@ -91,8 +92,32 @@ def explain_cell(job: Explanation, report: Report) -> None:
     report(1)
 
 
+def with_given(jobs: Sequence[Job], studies: Sequence[str]) -> list[Job]:
+    """Jobs with the rows that other studies have of them, but where there is a model, or a plan is wanted and lacks.
+
+    Args:
+        jobs: of this study.
+        studies: folders of others, or their ``results.json``. A row is a job's if all settings behind it are the same.
+
+    Raises:
+        FileNotFoundError: there is no such study.
+        ValueError: it is none.
+    """
+    given: dict[str, Plain] = {}
+    for study in map(Path, studies):
+        given |= {Path(one["run"]).name: one for one in read_study(study)["rows"]}
+    found = []
+    for job in jobs:
+        there = None if job.trained else given.get(job.run.name)
+        fits = there is not None and (job.plan is None or there.get("planned") is not None)
+        found.append(replace(job, given=there) if fits else job)
+    return found
+
+
 def row(job: Job) -> Plain:
     """What is known of a cell that is done, as ``results.json`` of the experiment has it."""
+    if job.given is not None:
+        return {**job.given, "name": str(job.cell), "cell": asdict(job.cell)}
     probed, card, out = read_json(job.run / PROBE / RESULTS), read_card(job.run), job.run.parent.parent
     return {
         "name": str(job.cell),
@@ -133,7 +158,7 @@ def _settled(job: Job) -> list[str]:
 
 def validation_error(job: Job, factor: str) -> float | None:
     """The error of the probe on validation episodes; None where it is not known."""
-    metrics = read_json(job.run / PROBE / RESULTS)["metrics"] if job.known else {}
+    metrics = row(job)["metrics"] if job.known else {}
     return metrics.get(factor, {}).get("rollout_validation_rmse")
 
 

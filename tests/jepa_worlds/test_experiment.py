@@ -236,6 +236,31 @@ def test_experiment__of_other_settings_adds_to_what_is_there(study: Path) -> Non
     assert row["config"]["steps"] == 3 and (study / row["run"]).name not in before[0]
 
 
+def test_experiment__takes_over_what_another_study_has(
+    studied: tuple[Path, Plain], tmp_path: Path, idle: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = {row["name"]: row for row in studied[1]["rows"]}
+    for other in (studied[0], studied[0] / "results.json"):
+        out = tmp_path / other.name
+        found = run(out, "explain=true", f"given=['{other}']")
+        assert {row["name"]: row for row in found["rows"]} == there and found["failed"] == []
+        assert not (out / "runs").exists()
+    capsys.readouterr()
+    run(tmp_path / "planned", "list=true", f"given=['{studied[0]}']", f"plan={json.dumps(PLAN)}")
+    run(tmp_path / "longer", "list=true", f"given=['{studied[0]}']", "steps=3")
+    assert "done" not in capsys.readouterr().out  # one wants plans, which the rows lack, and one other settings
+
+
+def test_experiment__says_where_there_is_no_other_study(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no results at '.*gone/results.json': make them with"):
+        run(tmp_path / "out", f"given=['{tmp_path / 'gone'}']")
+    file = tmp_path / "other.json"
+    file.write_text("[]")
+    with pytest.raises(ValueError, match=r"other.json' is not what jepa_worlds.experiment writes"):
+        run(tmp_path / "out", f"given=['{file}']")
+    assert not (tmp_path / "out").exists()
+
+
 def test_experiment__probes_again_what_is_to_be_probed_otherwise(
     study: Path, studied: tuple[Path, Plain], monkeypatch: pytest.MonkeyPatch
 ) -> None:
