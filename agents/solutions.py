@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from agents.objectives.core import Terms, weighted_sum
+from agents.probes.core import r2
 from agents.world_models.core import Batch, NoDecoder
 from agents.world_models.encoder_predictor import EncoderPredictor
-from agents.world_models.frame_model import imagined
 
-Predict = Callable[[Tensor, Tensor], Tensor]  # context [B, K, D], normalised actions [B, H, A] -> [B, H, D]
+Imagine = Callable[[Batch, Tensor], Tensor]
+"""What a solution predicts under other actions: its windows, normalised actions [N, B, H, A] -> [N, B, H, D]."""
 
 
 def fourier_features(values: Tensor, dim: int, bandwidth: float = 100.0, seed: int = 0) -> Tensor:
@@ -33,9 +35,51 @@ def fourier_features(values: Tensor, dim: int, bandwidth: float = 100.0, seed: i
     return (math.sqrt(2) * angles.cos()).to(values)
 
 
-def stays(context: Tensor, actions: Tensor) -> Tensor:
-    """The predictor that copies the last latent: context [B, K, D], actions [B, H, A] -> [B, H, D]."""
-    return context[:, -1:].expand(-1, actions.shape[1], -1)
+def regardless(batch: Batch, actions: Tensor) -> Tensor:
+    """The `Imagine` of what actions make no difference to: the predictions that there are, whatever is done."""
+    return batch["predictions"][:, 1:].expand(len(actions), -1, -1, -1)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What actions do to factors, step by step: f' = clip(f + [a, 1]·W, low, high).
+
+    Exact for what is moved by its action and stopped by walls, such as the moving dot; an approximation otherwise.
+
+    Attributes:
+        weight: W, [A + 1, F].
+        low, high: [F], the least and the largest values there are.
+        share: of the variance of f' − f away from low and high, what a and W explain: R².
+    """
+
+    weight: Tensor
+    low: Tensor
+    high: Tensor
+    share: float
+
+    @classmethod
+    def fit(cls, factors: Tensor, actions: Tensor) -> Steps:
+        """By least squares where no wall is met: factors [B, T, F], actions [B, T−1, A]."""
+        low, high = factors.amin(dim=(0, 1)), factors.amax(dim=(0, 1))
+        free = ((factors[:, 1:] > low) & (factors[:, 1:] < high)).all(dim=-1)
+        change, given = (factors[:, 1:] - factors[:, :-1])[free].double(), _with_one(actions)[free].double()
+        if not len(change) or bool((change == change[0]).all()):
+            return cls(factors.new_zeros(given.shape[-1], change.shape[-1]), low, high, 0.0)
+        weight = torch.linalg.pinv(given.mT @ given, hermitian=True) @ (given.mT @ change)  # also of what never differs
+        share = float(r2(given @ weight, change))
+        return cls(weight.to(factors), low, high, share)
+
+    def rollout(self, start: Tensor, actions: Tensor) -> Tensor:
+        """Factors after every action: [..., F], [..., H, A] -> [..., H, F]."""
+        found, now = [], start
+        for change in (_with_one(actions) @ self.weight).unbind(dim=-2):
+            now = (now + change).clamp(self.low, self.high)
+            found.append(now)
+        return torch.stack(found, dim=-2)
+
+
+def _with_one(actions: Tensor) -> Tensor:
+    return torch.cat([actions, torch.ones_like(actions[..., :1])], dim=-1)
 
 
 class Readout(nn.Module):
@@ -44,18 +88,18 @@ class Readout(nn.Module):
     Args:
         model: a new one, whose objectives judge. Their parameters are fitted; of the others, only the moments of
             actions and frames are used.
-        predict: the solution's predictor.
+        imagine: what the solution predicts under other actions.
         mean, std: [D], what standardises the solution's latents.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, model: EncoderPredictor, predict: Predict, mean: Tensor, std: Tensor) -> None:
+    def __init__(self, model: EncoderPredictor, imagine: Imagine, mean: Tensor, std: Tensor) -> None:
         super().__init__()
         self.model = model.requires_grad_(False)
         self.model.objectives.requires_grad_(True)
-        self.predict = predict
+        self.imagine = imagine
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
         self.map = nn.Linear(len(mean), len(mean), device=mean.device)
@@ -76,7 +120,7 @@ class Readout(nn.Module):
             batch,
             self._mapped(batch["latents"]),
             self._mapped(batch["predictions"]),
-            imagine=lambda others: self._mapped(imagined(self.predict, batch["latents"][:, :1], others)),
+            imagine=lambda others: self._mapped(self.imagine(batch, others)),
             decode=None if self.model.decoder is None else _no_decoder,
         )
 

@@ -1,13 +1,14 @@
-"""Why an objective is fooled, or is not: its loss for what it trained, for a copy of the background, and for the truth.
+"""Why an objective is fooled, or is not: its loss for what it trained, and for what it might have.
 
 The copy is the argument of Sobal et al. (2022): latents g(o_t) = s that know the static background s and nothing else,
-with predictions f(s, a) = s, are a global optimum of VICReg and of contrastive losses. Here it is measured.
+with predictions f(s, a) = s, are a global optimum of VICReg and of contrastive losses. Here it is measured, beside
+latents of the same make that know what actions move. An objective can be fooled where it has no reason to prefer these.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,11 @@ from torch import Tensor
 from agents.diagnostics import covariance_spectrum, mean_terms
 from agents.objectives.core import uses_targets, weighted_sum
 from agents.probes.core import moments
-from agents.solutions import Predict, Readout, fit, fourier_features, stays
+from agents.solutions import Imagine, Readout, Steps, fit, fourier_features, regardless
 from agents.world_models.core import NoDecoder, WorldModel
 from agents.world_models.encoder_predictor import EncoderPredictor
+from agents.world_models.frame_model import imagined
+from jepa_worlds.app import Plain
 from jepa_worlds.build import build
 from jepa_worlds.checkpoint import WEIGHTS, load, read_card
 from jepa_worlds.dataset import Split
@@ -33,6 +36,9 @@ from jepa_worlds.windows import Batch, Windows
 
 EXPLAINED = "explained.json"
 FITTED = 1024  # training windows that readouts are fitted to
+BACKGROUND = "envs.distractors.background.Background"  # whose dynamics are known
+CONTROLLED = 0.5  # share of a factor's changes that its action explains, if it counts as one that actions move
+SOLUTIONS = ["copy", "controlled", "supervised"]
 LIMITS: dict[Split, int] = {"train": FITTED, "validation": DIAGNOSED, "test": DIAGNOSED}
 
 
@@ -46,25 +52,29 @@ class Solution:
 
     Attributes:
         windows: {split: batch}.
-        predict: its predictor, of normalised actions.
+        imagine: what it predicts under other actions.
         mean, std: [D], what standardises its latents.
     """
 
     windows: dict[Split, Batch]
-    predict: Predict
+    imagine: Imagine
     mean: Tensor
     std: Tensor
+
+
+Make = Callable[[EncoderPredictor], Solution]
 
 
 def explain(
     run: Path, supervised: Path | None, *, steps: int = 200, device: str = "auto", trust: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """The loss of a run's objective for three solutions, on the same test windows; written to ``explained.json``.
+    """The loss of a run's objective for four solutions, on the same test windows; written to ``explained.json``.
 
-    ``trained`` is the model itself. ``copy`` knows the factor ``background`` and nothing else, and predicts that it
-    stays. ``supervised`` has the latents and predictions of another run. For both of these, an affine map and new heads
-    of the objective are fitted to training windows; they count as they were at first if the fit is no better on
-    validation windows. A solution that the objective cannot judge has no entry, and ``unavailable`` says why.
+    ``trained`` is the model itself. ``copy`` knows the factor ``background`` and nothing else, and predicts it as well
+    as it can be. ``controlled`` knows the factors that actions move and nothing else, and predicts them without error.
+    ``supervised`` has the latents and predictions of another run. For the last three, an affine map and new heads of
+    the objective are fitted to training windows; they count as they were at first if the fit is no better on validation
+    windows. A solution that the objective cannot judge has no entry, and ``unavailable`` says why.
 
     Args:
         run: a training run. What is there is returned if it was made of the same weights in as many steps.
@@ -94,13 +104,12 @@ def explain(
             with _seeded(place):
                 found = diagnose(model, windows["test"], card["batch_size"])
             losses["trained"] = _loss({name: x for name, x in found.items() if name not in DIAGNOSTICS}, card)
-            for name, knows in {"copy": None, "supervised": truth}.items():
-                if name == "copy" or knows:
-                    new = untrained(lambda: build(card["model"], ("agents", *trust)), seed=0).to(place)
-                    try:
-                        losses[name] = _judged(new, batches, knows, card, steps)
-                    except (Unavailable, NoDecoder) as error:
-                        unavailable[name] = str(error)
+            for name, make in _solutions(batches, dataset.manifest["distractor"], truth).items():
+                new = untrained(lambda: build(card["model"], ("agents", *trust)), seed=0).to(place)
+                try:
+                    losses[name] = _judged(new, make, card, steps)
+                except (Unavailable, NoDecoder) as error:
+                    unavailable[name] = str(error)
     content = {
         "losses": losses,
         "unavailable": unavailable,
@@ -131,14 +140,22 @@ def _checked(run: Path, supervised: Path | None, steps: int) -> tuple[dict[str, 
         "weights": digest(run / WEIGHTS),
         "supervised": digest(supervised / WEIGHTS) if supervised else None,
         "steps": steps,
+        "solutions": SOLUTIONS,
     }
     return card, inputs
 
 
-def _judged(
-    new: WorldModel, batches: dict[Split, Batch], truth: WorldModel | None, card: dict[str, Any], steps: int
-) -> dict[str, Any]:
-    """The loss of what another model knows, or of a copy of the background, under a fitted readout, on test windows.
+def _solutions(batches: dict[Split, Batch], distractor: Plain, truth: WorldModel | None) -> dict[str, Make]:
+    """What makes each solution for a model's objective."""
+    found: dict[str, Make] = {
+        "copy": lambda model: _copy(model, batches, distractor),
+        "controlled": lambda model: _controlled(model, batches),
+    }
+    return found if truth is None else {**found, "supervised": lambda model: _known(model, batches, truth)}
+
+
+def _judged(new: WorldModel, make: Make, card: dict[str, Any], steps: int) -> dict[str, Any]:
+    """The loss of a solution under a fitted readout, on test windows.
 
     Raises:
         Unavailable, NoDecoder: there is no such loss.
@@ -147,8 +164,8 @@ def _judged(
         raise Unavailable(f"the loss of {type(new).__name__} is of more than latents and predictions")
     if uses_targets(new.objectives):
         raise Unavailable("its loss is of targets, which a solution has none of")
-    solution = _known(new, batches, truth) if truth else _copy(new, batches)
-    readout = Readout(new, solution.predict, solution.mean, solution.std)
+    solution = make(new)
+    readout = Readout(new, solution.imagine, solution.mean, solution.std)
 
     def loss(split: Split) -> dict[str, Any]:
         with _seeded(solution.mean.device):
@@ -162,17 +179,58 @@ def _judged(
     return loss("test")
 
 
-def _copy(model: EncoderPredictor, batches: dict[Split, Batch]) -> Solution:
-    """Random features of the background, and predictions that it stays."""
+def _copy(model: EncoderPredictor, batches: dict[Split, Batch], distractor: Plain) -> Solution:
+    """Random features of the background, and predictions of them as good as can be.
+
+    One that stays, or rolls by so many pixels a step, is known in advance. Of one that is drawn anew nothing is: their
+    mean is predicted, 0. Of any other it is predicted that it stays.
+    """
     column, first = "factors.background", model.context - 1
     if column not in batches["train"] or bool((batches["train"][column] == batches["train"][column][0, 0]).all()):
         raise Unavailable("the background is the same in all frames: there is nothing to copy")
     mean, std = moments(batches["train"][column].flatten(0, 1))
+    dynamics = str(distractor["dynamics"]) if distractor.get("_target_") == BACKGROUND else ""
     windows: dict[Split, Batch] = {}
     for split, batch in batches.items():
         latents = fourier_features((batch[column][:, first:] - mean) / std, model.latent_dim)
-        windows[split] = {**batch, "latents": latents, "predictions": latents[:, :1].expand_as(latents)}
-    return Solution(windows, stays, torch.zeros_like(latents[0, 0]), torch.ones_like(latents[0, 0]))
+        future = {
+            "static": latents[:, 1:],
+            "drifting": latents[:, 1:],
+            "dynamic": torch.zeros_like(latents[:, 1:]),
+        }.get(dynamics, latents[:, :1].expand_as(latents[:, 1:]))
+        windows[split] = {**batch, "latents": latents, "predictions": torch.cat([latents[:, :1], future], dim=1)}
+    return Solution(windows, regardless, *_standard(model.latent_dim, mean))
+
+
+def _controlled(model: EncoderPredictor, batches: dict[Split, Batch]) -> Solution:
+    """Random features of the factors that actions move, and predictions that are right."""
+    first = model.context - 1
+    moved: dict[str, Steps] = {}
+    for name, values in batches["train"].items():
+        if name.startswith("factors.") and name != "factors.background":
+            actions = (batches["train"]["actions"] - model.action_mean) / model.action_std
+            steps = Steps.fit(values.float(), actions)
+            moved |= {name: steps} if steps.share > CONTROLLED else {}
+    if not moved:
+        raise Unavailable("no factor is one that an action moves at once: nothing is known to be controlled")
+    mean, std = moments(torch.cat([batches["train"][name].flatten(0, 1).float() for name in moved], dim=-1))
+
+    def features(factors: Sequence[Tensor]) -> Tensor:
+        return fourier_features((torch.cat([x.float() for x in factors], dim=-1) - mean) / std, model.latent_dim)
+
+    def imagine(batch: Mapping[str, Tensor], actions: Tensor) -> Tensor:
+        return features([steps.rollout(batch[name][:, first].float(), actions) for name, steps in moved.items()])
+
+    windows: dict[Split, Batch] = {}
+    for split, batch in batches.items():
+        latents = features([batch[name][:, first:] for name in moved])
+        windows[split] = {**batch, "latents": latents, "predictions": latents}
+    return Solution(windows, imagine, *_standard(model.latent_dim, mean))
+
+
+def _standard(dim: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of `fourier_features`."""
+    return like.new_zeros(dim), like.new_ones(dim)
 
 
 @torch.no_grad()
@@ -187,6 +245,9 @@ def _known(model: EncoderPredictor, batches: dict[Split, Batch], truth: WorldMod
     def predict(context: Tensor, actions: Tensor) -> Tensor:
         return truth.predict(context, actions * model.action_std + model.action_mean).float()
 
+    def imagine(batch: Mapping[str, Tensor], actions: Tensor) -> Tensor:
+        return imagined(predict, batch["latents"][:, :1], actions)
+
     windows: dict[Split, Batch] = {}
     for split, batch in batches.items():
         latents, predictions = [], []
@@ -197,7 +258,7 @@ def _known(model: EncoderPredictor, batches: dict[Split, Batch], truth: WorldMod
             predictions.append(torch.cat([latent[:, :1], future], dim=1))
         windows[split] = {**batch, "latents": torch.cat(latents), "predictions": torch.cat(predictions)}
     mean, std = moments(windows["train"]["latents"].flatten(0, 1))
-    return Solution(windows, predict, mean, std)
+    return Solution(windows, imagine, mean, std)
 
 
 def _first(windows: Windows, limit: int, device: torch.device) -> Batch:

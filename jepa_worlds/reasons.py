@@ -20,8 +20,13 @@ DIAGNOSTICS = {
     "rankme": "RankMe: effective rank\nof the latents",
     "action_sensitivity": "action sensitivity\nof the predictor",
 }
-SOLUTIONS = {"trained": "the trained model", "copy": "copies the background", "supervised": "knows the truth"}
-SOLUTION_MARKERS = {"trained": "o", "copy": "s", "supervised": "^"}
+SOLUTIONS = {
+    "trained": "the trained model",
+    "copy": "knows the background alone",
+    "controlled": "knows what actions move alone",
+    "supervised": "supervised latents",
+}
+SOLUTION_MARKERS = {"trained": "o", "copy": "s", "controlled": "D", "supervised": "^"}
 LEAST = -0.1  # R² at which the axes begin; what is lower is drawn there
 
 
@@ -107,7 +112,7 @@ def _spectrum(rows: Sequence[Row]) -> Any:
 
 
 def loss(study: Study, method: str, condition: Condition, solution: str) -> Estimate | None:
-    """What a method's own objective comes to for a solution: ``trained``, ``copy`` or ``supervised``."""
+    """What a method's own objective comes to for one of the `SOLUTIONS`."""
 
     def read(row: Row) -> float | None:
         losses = (row.get("explained") or {}).get("losses", {})
@@ -117,7 +122,7 @@ def loss(study: Study, method: str, condition: Condition, solution: str) -> Esti
 
 
 def losses(study: Study, methods: Sequence[str], conditions: Sequence[Condition], file: Path) -> bool:
-    """The own objective of each method, for the model that it trained and for two that were constructed."""
+    """The own objective of each method, for the model that it trained and for other solutions."""
     shown = [m for m in methods if any(loss(study, m, c, s) for c in conditions for s in SOLUTIONS)]
     if not shown:
         return False
@@ -153,6 +158,6 @@ def losses(study: Study, methods: Sequence[str], conditions: Sequence[Condition]
         for s, title in SOLUTIONS.items()
     ]
     handles.append(Line2D([], [], color=MUTED, marker="o", linestyle="none", label="filled: the least loss"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     save_figure(figure, file)
     return True

@@ -200,7 +200,7 @@ def _draw(
     if reasons.spectra(study, methods, near, file("spectra")):
         yield "spectra", "Eigenvalues of the covariance of the latents"
     if reasons.losses(study, methods, near, file("losses")):
-        yield "losses", "The objective of each method for the trained model and two constructed solutions"
+        yield "losses", "The objective of each method for the trained model and for other solutions"
 
 
 def _losses(study: Study, methods: list[str], conditions: list[Condition]) -> Iterator[dict[str, str]]:

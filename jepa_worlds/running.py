@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -97,7 +98,8 @@ def with_given(jobs: Sequence[Job], studies: Sequence[str]) -> list[Job]:
 
     Args:
         jobs: of this study.
-        studies: folders of others, or their ``results.json``. A row is a job's if all settings behind it are the same.
+        studies: folders of others, or their ``results.json``. A row is a job's if all settings behind it are the same:
+            of data and training by the name of the run, of probing and planning by their commands.
 
     Raises:
         FileNotFoundError: there is no such study.
@@ -109,9 +111,19 @@ def with_given(jobs: Sequence[Job], studies: Sequence[str]) -> list[Job]:
     found = []
     for job in jobs:
         there = None if job.trained else given.get(job.run.name)
-        fits = there is not None and (job.plan is None or there.get("planned") is not None)
+        fits = there is not None and _read_alike(job, there)
         found.append(replace(job, given=there) if fits else job)
     return found
+
+
+def _read_alike(job: Job, there: Plain) -> bool:
+    """Whether a row's model was probed by the same words as a job's is to be, and planned in, if it is; paths apart."""
+    paths = ("run=", "out=", "--config-dir=")
+    own, other = (
+        [[word for word in shlex.split(command) if not word.startswith(paths)] for command in commands]
+        for commands in (job.commands[2:], there["commands"][2 : len(job.commands)])
+    )
+    return own == other and (job.plan is None or there["planned"] is not None)
 
 
 def row(job: Job) -> Plain:

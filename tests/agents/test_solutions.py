@@ -8,9 +8,10 @@ from agents.objectives.core import Terms, Views
 from agents.objectives.inverse_dynamics import InverseDynamics
 from agents.objectives.vicreg import VICReg
 from agents.predictors.gru import GRUPredictor
-from agents.solutions import Readout, fit, fourier_features, stays
+from agents.solutions import Readout, Steps, fit, fourier_features, regardless
 from agents.world_models.core import NoDecoder
 from agents.world_models.encoder_predictor import EncoderPredictor
+from agents.world_models.frame_model import imagined
 
 DIM, ACTIONS = 6, 2
 VICREG = {"invariance": 25.0, "variance": 25.0, "covariance": 1.0}
@@ -39,8 +40,10 @@ def model_of(objectives: dict[str, nn.Module], frames: int = 1, decoder: nn.Modu
     )
 
 
-def readout_of(objective: nn.Module, mean: float = 0.0, std: float = 1.0, predict=stays, **kwargs: object) -> Readout:
-    return Readout(model_of({"some": objective}, **kwargs), predict, torch.full((DIM,), mean), torch.full((DIM,), std))
+def readout_of(
+    objective: nn.Module, mean: float = 0.0, std: float = 1.0, imagine=regardless, **kwargs: object
+) -> Readout:
+    return Readout(model_of({"some": objective}, **kwargs), imagine, torch.full((DIM,), mean), torch.full((DIM,), std))
 
 
 def batch_of(latents: Tensor, predictions: Tensor | None = None, frames: int = 1) -> dict[str, Tensor]:
@@ -87,11 +90,35 @@ def test_fourier_features__follow_from_their_seed_alone():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_stays__predicts_the_last_latent_of_the_context():
-    context = torch.randn(3, 2, 5)
-    predictions = stays(context, torch.randn(3, 4, 2))
-    assert predictions.shape == (3, 4, 5)
-    assert all(torch.equal(predictions[:, t], context[:, 1]) for t in range(4))
+# --- what a solution predicts
+
+
+def test_regardless__predicts_the_same_whatever_is_done():
+    predictions = torch.randn(3, 5, 6)
+    found = regardless({"predictions": predictions}, torch.randn(2, 3, 4, ACTIONS))
+    assert found.shape == (2, 3, 4, 6)
+    assert all(torch.equal(found[n], predictions[:, 1:]) for n in range(2))
+
+
+def test_steps__are_those_of_a_dot_between_walls():
+    actions, start = torch.randn(200, 8, ACTIONS), torch.rand(200, 1, 2) * 10
+    places, weight = [start[:, 0]], torch.tensor([[2.0, 0.0], [1.0, -1.0]])
+    for t in range(8):
+        places.append((places[-1] + actions[:, t] @ weight + 0.1).clamp(0, 10))
+    truth = torch.stack(places, dim=1)
+    steps = Steps.fit(truth, actions)
+    torch.testing.assert_close(steps.weight, torch.cat([weight, torch.full((1, 2), 0.1)]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(steps.low, torch.zeros(2), atol=1e-5, rtol=0)
+    assert steps.share > 0.9999
+    torch.testing.assert_close(steps.rollout(truth[:, 0], actions), truth[:, 1:], atol=1e-3, rtol=0)
+    many = steps.rollout(truth[:, 0], actions.expand(3, -1, -1, -1))  # of several ways to act
+    torch.testing.assert_close(many[2], truth[:, 1:], atol=1e-3, rtol=0)
+
+
+def test_steps__know_what_actions_do_not_move():
+    actions = torch.randn(200, 8, ACTIONS)
+    assert abs(Steps.fit(torch.randn(200, 9, 2), actions).share) < 0.05
+    assert Steps.fit(torch.randn(200, 1, 2).expand(-1, 9, -1), actions).share == 0
 
 
 # --- the readout
@@ -117,7 +144,7 @@ def test_readout__shows_the_actions_frames_and_factors_that_the_model_shows():
     objective = Watched()
     model = model_of({"some": objective}, frames=2)
     batch = batch_of(torch.randn(5, 4, DIM), frames=2)
-    Readout(model, stays, torch.zeros(DIM), torch.ones(DIM))(batch)
+    Readout(model, regardless, torch.zeros(DIM), torch.ones(DIM))(batch)
     seen = objective.views
     model.loss({name: x for name, x in batch.items() if name not in ("latents", "predictions")})
     for name in ("actions", "frames"):
@@ -127,7 +154,9 @@ def test_readout__shows_the_actions_frames_and_factors_that_the_model_shows():
 
 def test_readout__imagines_in_the_space_of_its_map():
     objective, gru = Watched(), GRUPredictor(DIM, ACTIONS)
-    readout = readout_of(objective, mean=0.5, std=2.0, predict=gru)
+    readout = readout_of(
+        objective, mean=0.5, std=2.0, imagine=lambda batch, actions: imagined(gru, batch["latents"][:, :1], actions)
+    )
     nn.init.normal_(readout.map.weight)
     nn.init.normal_(readout.map.bias)
     latents, others = torch.randn(5, 4, DIM), torch.randn(2, 5, 3, ACTIONS)

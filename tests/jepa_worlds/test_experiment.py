@@ -248,7 +248,8 @@ def test_experiment__takes_over_what_another_study_has(
     capsys.readouterr()
     run(tmp_path / "planned", "list=true", f"given=['{studied[0]}']", f"plan={json.dumps(PLAN)}")
     run(tmp_path / "longer", "list=true", f"given=['{studied[0]}']", "steps=3")
-    assert "done" not in capsys.readouterr().out  # one wants plans, which the rows lack, and one other settings
+    run(tmp_path / "otherwise", "list=true", f"given=['{studied[0]}']", 'probe=["readout.penalties=[1]"]')
+    assert "done" not in capsys.readouterr().out  # one wants plans, which the rows lack, and two other settings
 
 
 def test_experiment__says_where_there_is_no_other_study(tmp_path: Path) -> None:
