@@ -62,7 +62,8 @@ def checked_actions(
     if actions.shape != expected:
         raise ValueError(f"expected actions of shape {expected[1:]} each, {expected} in all, got {actions.shape}")
     if isinstance(space, gymnasium.spaces.Discrete):
-        bad, harmless = (actions < space.start) | (actions >= space.start + space.n), space.start
+        within = (actions >= space.start) & (actions < space.start + space.n) & (actions == np.floor(actions))
+        bad, harmless = ~within, space.start
     else:
         actions = actions.astype(space.dtype, copy=False)  # what is recorded as an action is what was done
         bad, harmless = ~np.isfinite(actions).all(axis=tuple(range(1, actions.ndim))), 0

@@ -193,7 +193,7 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv[NDArray[np.uint8], NDArray, NDAr
         if self._state is None and not mask.all():
             raise ValueError("the first reset() must reset every world: leave reset_mask out")
         self._seed(seed, mask)
-        initial = self.world.initial(_draw_keys([self.np_random[i] for i in np.flatnonzero(mask)]))
+        initial = self._initial(mask)
         given = {name: one_each(name, value, self.num_envs) for name, value in options.get("state", {}).items()}
         self._begin(mask, replace(initial, {name: array[mask] for name, array in given.items()}))
         return self._observe(mask)
@@ -255,7 +255,12 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv[NDArray[np.uint8], NDArray, NDAr
         ]
 
     def _restart(self, mask: NDArray[np.bool_]) -> None:
-        self._begin(mask, self.world.initial(_draw_keys([self.np_random[i] for i in np.flatnonzero(mask)])))
+        self._begin(mask, self._initial(mask))
+
+    def _initial(self, mask: NDArray[np.bool_]) -> State:
+        """New worlds where the mask is set."""
+        generators = self.np_random  # a new tuple each time
+        return self.world.initial(_draw_keys([generators[i] for i in np.flatnonzero(mask)]))
 
     def _begin(self, mask: NDArray[np.bool_], initial: State) -> None:
         self._state = initial if mask.all() else merge(mask, initial, _started(self._state))

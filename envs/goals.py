@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.core import State, World
+from envs.core import State, World, apart
 
 Reward = Literal["sparse", "dense"]
 
@@ -49,5 +49,4 @@ class GoalWorld(World):
         return (self._distance(state) <= self.reach) & self.terminate
 
     def _distance(self, state: State) -> NDArray[np.float64]:
-        apart = state["goal"].astype(np.float64) - state["location"]
-        return np.sqrt(apart[:, 0] ** 2 + apart[:, 1] ** 2)
+        return apart(state["goal"], state["location"])

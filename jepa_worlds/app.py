@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from jepa_worlds import help_texts
+from jepa_worlds.files import code_commit
 
 _PACKAGE = Path(__file__).resolve().parent
 CONFIGS = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir())
@@ -49,6 +50,7 @@ def command(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[]
             wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
             def task(config: DictConfig) -> None:
+                code_commit()
                 with _one_message(name, wants_traceback):  # in here too: Hydra would add a line to what comes out
                     _refuse_unknown(name, config)
                     function(config)
@@ -100,6 +102,15 @@ def _missing(node: Any, path: str = "") -> Iterator[str]:
             yield from _missing(value, f"{path}.{key}".lstrip("."))
     elif node == "???":
         yield path
+
+
+def override(key: str, value: object) -> str:
+    """``key=value`` as Hydra takes it, whatever signs are in the value: quoted, if it has to be."""
+    text = str(value)
+    if re.fullmatch(r"[\w./-]+", text):
+        return f"{key}={text}"
+    escaped = text.replace("'", r"\'").replace("${", r"\${")
+    return f"{key}='{escaped}'"
 
 
 def composed(name: str, overrides: list[str]) -> DictConfig:

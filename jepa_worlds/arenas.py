@@ -95,9 +95,10 @@ class Arena:
         return now, Goal(world.render(state), world.factors(state))
 
     def step(self, actions: NDArray) -> tuple[Now, NDArray[np.float64], NDArray[np.bool_]]:
-        """The worlds after an action, its rewards, and which episodes have ended by themselves: [n]."""
-        frames, rewards, terminations, _, infos = self.env.step(actions)
-        return self._now(frames, factors_of(self.env, infos)), np.asarray(rewards, np.float64), terminations
+        """The worlds after an action, its rewards, and which episodes are over: [n]."""
+        frames, rewards, terminations, truncations, infos = self.env.step(actions)
+        now, over = self._now(frames, factors_of(self.env, infos)), terminations | truncations
+        return now, np.asarray(rewards, np.float64), over
 
     def close(self) -> None:
         """Give back what the worlds hold."""

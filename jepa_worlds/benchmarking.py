@@ -20,7 +20,7 @@ from omegaconf import open_dict
 
 from envs.registry import NAMESPACE
 from jepa_worlds import collect
-from jepa_worlds.app import composed, plain
+from jepa_worlds.app import composed, override, plain
 from jepa_worlds.build import build
 from jepa_worlds.dataset import Dataset
 from jepa_worlds.environments import distractors
@@ -136,7 +136,7 @@ def prepared(dataset: Dataset, windows: Windows, overrides: Sequence[str]) -> tu
 def collected(episodes: int, overrides: Sequence[str] = ()) -> Iterator[tuple[Dataset, float]]:
     """A dataset of MovingDot in a temporary folder, and the seconds that collecting it took."""
     with tempfile.TemporaryDirectory() as folder:
-        config = composed("collect", [*overrides, f"episodes={episodes}", f"out={Path(folder) / 'data'}"])
+        config = composed("collect", [*overrides, f"episodes={episodes}", override("out", Path(folder) / "data")])
         started = time.perf_counter()
         path = collect.main(config)
         seconds = time.perf_counter() - started

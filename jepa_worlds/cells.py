@@ -23,7 +23,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from jepa_worlds import plan, train
-from jepa_worlds.app import Plain, composed, explained, plain, require_all
+from jepa_worlds.app import Plain, composed, explained, override, plain, require_all
 from jepa_worlds.checkpoint import CARD
 from jepa_worlds.collecting import Collection
 from jepa_worlds.grid import Cell, Grid
@@ -220,10 +220,8 @@ def _there(folder: Path) -> dict[str, str]:
 
 def _said(command: str, overrides: Sequence[str], **paths: Path) -> str:
     """A command line. Of several overrides of a key the last alone."""
-    last = {override.partition("=")[0]: override for override in overrides}
-    where = [
-        f"{key}={path}" if re.fullmatch(r"[\w./-]+", str(path)) else f"{key}='{path}'" for key, path in paths.items()
-    ]
+    last = {one.partition("=")[0]: one for one in overrides}
+    where = [override(key, path) for key, path in paths.items()]
     return shlex.join(["python", "-m", f"jepa_worlds.{command}", *_config_dir(), *last.values(), *where])
 
 

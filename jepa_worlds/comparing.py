@@ -39,7 +39,7 @@ def chosen_task(settings: Plain) -> Task:
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{error}. Say what to act in instead: env=… distractor=… (none: none)") from error
         env = manifest["env"] if env is None else env
-        distractor = manifest["distractor"] if distractor is None else distractor
+        distractor = (manifest["distractor"] or {}) if distractor is None else distractor  # None if it was imported
     return {"env": env, "distractor": distractor, "episode_length": settings["episode_length"]}
 
 

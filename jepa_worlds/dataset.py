@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from jepa_worlds.files import digest, read_json
 
 FORMAT = "jepa_worlds/dataset/1"
-MANIFEST = "dataset.json"
+MANIFEST, FRAMES = "dataset.json", "frames.npy"
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 ORIGIN = ("env", "distractor", "behaviour", "seed")  # where manifests agree in these, episodes of a number agree
@@ -30,7 +30,7 @@ ORIGIN = ("env", "distractor", "behaviour", "seed")  # where manifests agree in 
 
 @dataclass(frozen=True)
 class Shard:
-    """The arrays of a range of episodes, memory-mapped."""
+    """The arrays of a range of episodes, its frames memory-mapped."""
 
     columns: dict[str, NDArray]
     lengths: NDArray[np.int64]  # steps of each episode
@@ -62,7 +62,7 @@ class Dataset:
             )
         for entry in self.manifest["shards"]:
             check_shard(self.path, entry, verify)
-        self._shards = [_open(self.path, entry) for entry in self.manifest["shards"]]
+        self._shards: dict[str, Shard] = {}  # those that were asked for
 
     @property
     def content_hash(self) -> str:
@@ -82,14 +82,15 @@ class Dataset:
         """
         if split not in SPLITS:
             raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-        found = [
-            shard for shard, entry in zip(self._shards, self.manifest["shards"], strict=True) if entry["split"] == split
-        ]
+        found = [entry for entry in self.manifest["shards"] if entry["split"] == split]
         if not found:
             raise ValueError(
                 f"dataset {str(self.path)!r} has no {split} episodes: it needs more episodes, or a larger share of them"
             )
-        return found
+        for entry in found:
+            if entry["name"] not in self._shards:
+                self._shards[entry["name"]] = _open(self.path, entry)
+        return [self._shards[entry["name"]] for entry in found]
 
     def statistics(self, column: str) -> tuple[list[float], list[float]]:
         """Mean and standard deviation of a column over the training split, per channel or component."""
@@ -139,11 +140,13 @@ def check_shard(path: Path, entry: dict[str, Any], verify: bool) -> None:
 
 
 def _open(path: Path, entry: dict[str, Any]) -> Shard:
+    """A shard, whose frames stay on the disk: every map is an open file, of which a process may have some hundreds."""
     columns = {
-        name.removesuffix(".npy"): np.load(path / entry["name"] / name, mmap_mode="r")
+        name.removesuffix(".npy"): np.load(path / entry["name"] / name, mmap_mode="r" if name == FRAMES else None)
         for name in entry["files"]
-        if name != "lengths.npy"
     }
-    lengths = np.load(path / entry["name"] / "lengths.npy")
+    for column in columns.values():
+        column.flags.writeable = False
+    lengths = columns.pop("lengths")
     first_step = np.concatenate([[0], np.cumsum(lengths)[:-1]])
     return Shard(columns, lengths, first_step + np.arange(len(lengths)), first_step)

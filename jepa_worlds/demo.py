@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from agents.objectives.vicreg import vicreg_bound
 from jepa_worlds import collect, train
-from jepa_worlds.app import command, composed, plain
+from jepa_worlds.app import command, composed, override, plain
 from jepa_worlds.checkpoint import read_card
 from jepa_worlds.figures import DemoRow, demo_picture
 from jepa_worlds.probe import probe_run
@@ -36,13 +36,13 @@ def main(config: DictConfig) -> dict[str, Any]:
     out = Path(settings["out"])
     _check(settings, out)
     for name, overrides in settings["datasets"].items():
-        collect.main(composed("collect", [*settings["collect"], *overrides, _path("out", out / "data" / name)]))
+        collect.main(composed("collect", [*settings["collect"], *overrides, override("out", out / "data" / name)]))
     for name, row in settings["rows"].items():
-        where = [_path("data", out / "data" / row["data"]), _path("out", out / name)]
+        where = [override("data", out / "data" / row["data"]), override("out", out / name)]
         train.main(composed("train", [*settings["train"], *row["train"], *where]))
     rows, scenes = [], []
     for name, row in tqdm(settings["rows"].items(), desc="probe and film", unit="model"):
-        content, probe, found = probe_run(plain(composed("probe", [*settings["probe"], _path("run", out / name)])))
+        content, probe, found = probe_run(plain(composed("probe", [*settings["probe"], override("run", out / name)])))
         rows.append({"name": name, "title": row["title"], "config": read_card(out / name), **content})
         scenes.append(clips(probe, found.rollouts, settings["film_episodes"], row["title"]))
     factor = settings["factor"]
@@ -66,11 +66,6 @@ def main(config: DictConfig) -> dict[str, Any]:
         "\n".join(["", *table(rows, factor), "", *reading(rows), "", *_files(out, content["seconds"])]) + "\n"
     )
     return content
-
-
-def _path(key: str, path: Path) -> str:
-    """An override whose value Hydra takes as it is, whatever signs are in it."""
-    return f"{key}='{path}'"
 
 
 def _check(settings: dict[str, Any], out: Path) -> None:

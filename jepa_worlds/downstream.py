@@ -131,7 +131,8 @@ def new_algorithm(training: Training, worlds: VecEnv) -> BaseAlgorithm:
     Raises:
         ValueError: bad input.
     """
-    finetuned = load(training.finetune, training.device, training.trust) if training.finetune else None
+    # On the CPU: it is pickled with the policy, which moves it to its device.
+    finetuned = load(training.finetune, "cpu", training.trust) if training.finetune else None
     arguments = {**training.policy["arguments"]}
     if "buffer_size" in arguments:  # Stable-Baselines3 saves all of it, full or not
         arguments["buffer_size"] = min(arguments["buffer_size"], training.timesteps + worlds.num_envs)

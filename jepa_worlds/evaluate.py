@@ -215,7 +215,7 @@ def _said(row: Plain) -> str:
 
 def _worlds(config: Plain) -> str:
     """What worlds are, in words: ``jepa_worlds/DMControl-v0 walker walk over Background(UniformNoise, static)``."""
-    env, over = config["env"], _classes(config["distractor"])
+    env, over = config["env"], _classes(config["distractor"] or {})
     return " ".join([value for value in env.values() if isinstance(value, str)] + ([f"over {over}"] if over else []))
 
 

@@ -37,15 +37,12 @@ class Features:
     Attributes:
         latents: [N, T, D], encoded from every frame.
         rollouts: [N, T, D], predicted open-loop from the first latent under the actions taken; step 0 is that latent.
-        pixels: [N, T, P·K], the frames themselves that a latent is made of, shrunk to at most 1024 numbers in all, as
-            they would be if the environment stacked them.
         factors: {name: [N, T, F]}.
         windows: [N], their numbers among all windows of the split.
     """
 
     latents: Tensor
     rollouts: Tensor
-    pixels: Tensor
     factors: dict[str, Tensor]
     windows: NDArray[np.int64]
 
@@ -120,7 +117,7 @@ def features(model: WorldModel, windows: Windows, limit: int, desc: str | None =
     device, first = next(model.parameters()).device, model.context - 1
     model.eval()
     chosen = np.sort(np.random.default_rng(0).permutation(len(windows))[:limit])
-    latents, rollouts, pixels, factors = [], [], [], []
+    latents, rollouts, factors = [], [], []
     parts = np.array_split(chosen, -(-len(chosen) // ENCODED))
     for part in bar(parts, desc=desc, unit="batch", disable=None if desc else True, leave=False):
         batch = {name: x.to(device) for name, x in windows.take(part).items()}
@@ -128,13 +125,23 @@ def features(model: WorldModel, windows: Windows, limit: int, desc: str | None =
         future = model.predict(latent[:, :1], batch["actions"][:, first:]).float()
         latents.append(latent.cpu())
         rollouts.append(torch.cat([latent[:, :1], future], dim=1).cpu())
-        small = _shrunk(batch["frames"], PIXELS // model.context)
-        pixels.append(small.unfold(1, model.context, 1).flatten(2).cpu())  # [N, T, P, K] -> [N, T, P·K]
         factors.append({name[8:]: x[:, first:].cpu() for name, x in batch.items() if name.startswith("factors.")})
     if not all(torch.isfinite(part).all() for part in (*latents, *rollouts)):
         raise ValueError("the model's latents are not finite: its weights are damaged, or it diverged. Train it again")
     joined = {name: torch.cat([part[name] for part in factors]) for name in factors[0]}
-    return Features(torch.cat(latents), torch.cat(rollouts), torch.cat(pixels), joined, chosen)
+    return Features(torch.cat(latents), torch.cat(rollouts), joined, chosen)
+
+
+def pixels(windows: Windows, numbers: NDArray[np.int64], context: int) -> Tensor:
+    """The frames themselves that latents of some windows are made of, K = ``context`` at a time: [N, T−K+1, P·K].
+
+    They are shrunk to at most 1024 numbers in all, as they would be if the environment stacked them.
+    """
+    found = []
+    for part in np.array_split(numbers, -(-len(numbers) // ENCODED)):
+        small = _shrunk(windows.take(part)["frames"], PIXELS // context)
+        found.append(small.unfold(1, context, 1).flatten(2).cpu())  # [N, T−K+1, P, K] -> [N, T−K+1, P·K]
+    return torch.cat(found)
 
 
 def scores(

@@ -22,7 +22,7 @@ from jepa_worlds.grid import Cell, Grid, read_grid
 from jepa_worlds.jobs import cores, run_jobs
 from jepa_worlds.reporting import Study
 from jepa_worlds.running import Explanation, explain_cell, plan_cell, row, run_cell, validation_error, with_given
-from jepa_worlds.runs import RESULTS, read_config, results, write_config, write_results
+from jepa_worlds.runs import RESULTS, read_config, results, untouched, write_config, write_results
 from jepa_worlds.tabulating import ROLLOUT, markdown
 from jepa_worlds.training import chosen_device
 
@@ -44,7 +44,7 @@ def main(config: DictConfig) -> Plain:
     out = _folder(settings, grid)
     cells = grid.cells
     if settings["job"] is not None:
-        one = make_jobs(grid, [_numbered(cells, settings["job"])], out)
+        one = with_given(make_jobs(grid, [_numbered(cells, settings["job"])], out), settings["given"])
         _raise(_run(one, settings) or _plan(one, settings), 1)
         return {}
     jobs = with_given(make_jobs(grid, cells, out), settings["given"])
@@ -89,7 +89,7 @@ def _folder(settings: Plain, grid: Grid) -> Path:
         ValueError: something else is there already.
     """
     out = Path(str(settings["out"] or f"runs/{grid.name}-{grid.preset}"))
-    begun = out.exists() and not (out.is_dir() and {path.name for path in out.iterdir()} <= {"data", "runs"})
+    begun = not untouched(out, "data", "runs")
     name = (read_config(out).get("experiment") or {}).get("name") if begun else grid.name
     if name != grid.name:
         what = f"the experiment {name!r}" if name else "something else"

@@ -104,7 +104,7 @@ def explain(
             with _seeded(place):
                 found = diagnose(model, windows["test"], card["batch_size"])
             losses["trained"] = _loss({name: x for name, x in found.items() if name not in DIAGNOSTICS}, card)
-            for name, make in _solutions(batches, dataset.manifest["distractor"], truth).items():
+            for name, make in _solutions(batches, dataset.manifest["distractor"] or {}, truth).items():
                 new = untrained(lambda: build(card["model"], ("agents", *trust)), seed=0).to(place)
                 try:
                     losses[name] = _judged(new, make, card, steps)

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def atomic(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
-            with temporary.open("rb") as stream:
+            with temporary.open("r+b") as stream:  # Windows flushes what may be written alone
                 os.fsync(stream.fileno())
             temporary.replace(path)
         finally:
@@ -114,8 +115,14 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             if package in VERSIONED:
                 found[package] = "not installed"
-    known = commit(Path(__file__).resolve().parent.parent)
+    known = code_commit()
     return found if known is None else {**found, "commit": known}
+
+
+@cache
+def code_commit() -> str | None:
+    """`commit` of this code when it was first asked for, which commands do at their start: that is what runs."""
+    return commit(Path(__file__).resolve().parent.parent)
 
 
 def commit(root: Path) -> str | None:

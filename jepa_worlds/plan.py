@@ -18,7 +18,7 @@ from jepa_worlds.build import TRUSTED, build
 from jepa_worlds.jobs import Report
 from jepa_worlds.plan_comparing import Comparison
 from jepa_worlds.plan_pictures import pictures
-from jepa_worlds.plan_rows import Row, check_row, play_row, summary
+from jepa_worlds.plan_rows import Row, check_rows, play_row, summary
 from jepa_worlds.plan_tables import SOLVED, numbers, table
 from jepa_worlds.protocols import Protocol
 from jepa_worlds.runs import RESULTS, claimed, results, run_name, write_config, write_results
@@ -55,8 +55,7 @@ def plan_run(settings: Plain, report: Report = lambda _: None) -> tuple[Plain, l
         check_writable(out / FILM, settings["fps"])
     comparison = Comparison(settings, protocol, out)
     rows = comparison.rows()
-    for row in rows:
-        check_row(row, out)
+    check_rows(rows, out)
     write_config(out, settings)
     total, played = len(rows) * protocol.episodes * len(protocol.seeds), {}
     with bar(total=total, unit="episode", desc=f"plan {out}", smoothing=0) as progress:

@@ -217,6 +217,9 @@ class Comparison:
             self._row(STILL, "floor", lambda seed, decided: Still(), {}),
         ]
         config = next(iter(self.fitted.values())).dataset.manifest["behaviour"]
+        if "imported" in config:
+            self.notes.append(f"No row for the {BEHAVIOUR}: imported episodes do not say who acted in them")
+            return rows
         try:
             behaviour = make_behaviour(_without_hash(config), self.settings["trust"])
         except FileNotFoundError as error:

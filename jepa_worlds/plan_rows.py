@@ -89,13 +89,19 @@ def row_file(out: Path, name: str) -> Path:
     return out / FOLDER / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}.json"
 
 
-def check_row(row: Row, out: Path) -> None:
-    """Refuse to go on with episodes that were played otherwise.
+def check_rows(rows: Sequence[Row], out: Path) -> None:
+    """Refuse to go on with episodes that were played otherwise, or into the same file.
 
     Raises:
-        ValueError: they were.
+        ValueError: they were, or two rows have names that are too much alike.
     """
-    _begun(row, out)
+    names: dict[Path, str] = {}
+    for row in rows:
+        _begun(row, out)
+        file = row_file(out, row.name)
+        if file in names:
+            raise ValueError(f"{names[file]!r} and {row.name!r} would share {str(file)!r}: give one run another name")
+        names[file] = row.name
 
 
 def play_row(

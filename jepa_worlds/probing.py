@@ -75,7 +75,8 @@ class ModelProbe:
         factors = self._changing(self.features["train"].factors)
         rollouts, encoded = self.scores("rollouts", factors), self.scores("latents", factors)
         by_untrained = {view: self.scores(view, factors, untrained) for view in ("rollouts", "latents")}
-        by_pixels = evaluation.scores(Ridge, {s: self.features[s].pixels for s in SPLITS}, factors)
+        pixels = {s: evaluation.pixels(self.windows[s], self.features[s].windows, self.model.context) for s in SPLITS}
+        by_pixels = evaluation.scores(Ridge, pixels, factors)
         metrics, floors = {}, {}
         for name, rollout in rollouts.items():
             metrics[name] = {

@@ -19,7 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from omegaconf import DictConfig
 
 from jepa_worlds import leaderboard, panels, reasons, telling
-from jepa_worlds.app import Plain, command, plain, require_types
+from jepa_worlds.app import Plain, command, override, plain, require_types
 from jepa_worlds.bars import bar
 from jepa_worlds.files import atomic
 from jepa_worlds.leaderboard import Leaderboard
@@ -114,7 +114,7 @@ def words_as_run(arguments: Sequence[str]) -> list[str]:
     found = []
     for option, argument in zip(["", *arguments], arguments, strict=False):  # `--info config` is one option
         bare = "=" not in argument and not argument.startswith("-") and not option.startswith("-")
-        found.append("run='{}'".format(argument.replace("'", "\\'")) if bare else argument)
+        found.append(override("run", argument) if bare else argument)
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from jepa_worlds.files import atomic, versions, write_json
+from jepa_worlds.files import atomic, temporary_name, versions, write_json
 
 CONFIG, RESULTS, METRICS = "config.yaml", "results.json", "metrics.jsonl"
 
@@ -40,14 +40,19 @@ def read_config(run: Path) -> dict[str, Any]:
     return config
 
 
+def untouched(out: Path, *but: str) -> bool:
+    """Whether a folder is not there or holds nothing, names in ``but`` and what a killed first write left apart."""
+    nothing = {*but, temporary_name(out / CONFIG).name}
+    return not out.exists() or (out.is_dir() and {path.name for path in out.iterdir()} <= nothing)
+
+
 def claimed(out: Path, keys: set[str], what: str) -> Path:
     """A folder that is not there, empty, or begun by the command whose configuration has these keys.
 
     Raises:
         ValueError: something else is there, and not ``what``.
     """
-    begun = out.exists() and not (out.is_dir() and not any(out.iterdir()))
-    if begun and not keys <= read_config(out).keys():
+    if not untouched(out) and not keys <= read_config(out).keys():
         raise ValueError(f"out={str(out)!r} exists and holds no {what}: choose another folder")
     return out
 

@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from jepa_worlds.app import override
 from jepa_worlds.reporting import Condition, Study, rollout_rmse, unit
 
 # Settings of the command that say where and how it ran, or what the experiment and the preset are named for.
@@ -62,7 +63,11 @@ def _trained(study: Study, method: str) -> bool:
 
 def command_of(study: Study) -> str:
     """The command that made the results."""
-    chosen = (f"experiment={study.experiment['name']}", f"preset={study.experiment['preset']}", f"out={study.out}")
+    chosen = (
+        f"experiment={study.experiment['name']}",
+        f"preset={study.experiment['preset']}",
+        override("out", study.out),
+    )
     given = {key: value for key, value in study.config.items() if key not in UNSAID and value not in (None, [], 0)}
     said = (f"{key}={json.dumps(value, separators=(',', ':'))}" for key, value in given.items())
     return shlex.join(["python", "-m", "jepa_worlds.experiment", *chosen, *said])

@@ -22,7 +22,7 @@ from jepa_worlds.checkpoint import CARD, FORMAT, save
 from jepa_worlds.dataset import ORIGIN, Dataset
 from jepa_worlds.figures import training_curves
 from jepa_worlds.files import versions
-from jepa_worlds.runs import read_config, results, write_config, write_results
+from jepa_worlds.runs import read_config, results, untouched, write_config, write_results
 from jepa_worlds.training import DIAGNOSTICS, Schedule, Trainer, chosen_device, chosen_precision, diagnose
 from jepa_worlds.windows import Windows
 
@@ -139,7 +139,7 @@ def _begun(run: Path, settings: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: the folder holds something else, or a run of another configuration.
     """
-    if not run.exists() or (run.is_dir() and not any(run.iterdir())):
+    if untouched(run):
         return {}
     before = read_config(run)
     if "dataset_hash" not in before:

@@ -62,12 +62,21 @@ class Windows:
         self._row = self._frame + frames_before[self._shard]  # of the first frame, among all frames of the split
         self._action = self._step + steps_before[self._shard]
         self._columns = {
-            name: torch.from_numpy(np.concatenate([shard.columns[name] for shard in shards])).to(self.device)
+            name: _single(np.concatenate([shard.columns[name] for shard in shards])).to(self.device)
             for name in ("actions", *(f"factors.{factor}" for factor in dataset.factors))
         }
-        self._resident = torch.from_numpy(np.concatenate(self._frames)).to(self.device) if resident else None
+        self._resident = self._on_device() if resident else None
         self._drawn: tuple[int, int] | None = None  # (seed, epoch) of the permutation that is kept
         self._permutation = np.empty(0, np.int64)
+
+    def _on_device(self) -> Tensor:
+        """All frames; shard by shard, so that no more than one of them is in memory beside the device's."""
+        shape = (sum(map(len, self._frames)), *self._frames[0].shape[1:])
+        found, first = torch.empty(shape, dtype=torch.uint8, device=self.device), 0
+        for frames in self._frames:
+            found[first : first + len(frames)] = torch.from_numpy(np.array(frames))
+            first += len(frames)
+        return found
 
     def __len__(self) -> int:
         """The number of windows."""
@@ -127,3 +136,8 @@ def _starts(
         episodes += len(count)
     shard_of, frame, step, episode = np.concatenate(found, axis=1)
     return shard_of, frame, step, episode
+
+
+def _single(column: NDArray) -> Tensor:
+    """A column whose numbers have at most single precision, as models compute and every device has it."""
+    return torch.from_numpy(column.astype(np.float32) if column.dtype == np.float64 else column)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,8 +76,8 @@ class Trajectories:
         uniform = torch.rand(len(frames), generator=generator, device=frames.device)
         if discount is None:
             return frames + 1 + (uniform * room).long().clamp_max(room - 1)
-        reach = 1 - discount ** room.double()  # the inverse of the distribution function, cut off at the room there is
-        steps = torch.log1p(-uniform.double() * reach) / torch.log(torch.tensor(discount, dtype=torch.double))
+        reach = -torch.expm1(room * math.log(discount))  # the inverse of the distribution function, cut off at the room
+        steps = torch.log1p(-uniform * reach) / math.log(discount)
         return frames + 1 + steps.long().clamp_max(room - 1)
 
     def anywhere(self, count: int, generator: torch.Generator) -> Tensor:
@@ -89,12 +90,10 @@ class Head(nn.Module, ABC):
 
     Attributes:
         latent_dim: size D of a latent.
-        rewarded: whether it is fitted on rewards.
     """
 
     mean: Tensor
     std: Tensor
-    rewarded: bool = False
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from agents.heads.core import Head, Trajectories, mlp
 from agents.objectives.core import Terms
+from agents.probes.core import moments
 
 
 class Reward(Head):
@@ -22,7 +23,6 @@ class Reward(Head):
         ValueError: a size that is not positive; in `prepare`, a dataset without rewards or with a single one.
     """
 
-    rewarded = True
     action_mean: Tensor
     action_std: Tensor
     reward_mean: Tensor
@@ -48,7 +48,7 @@ class Reward(Head):
                 f"plan for a goal instead"
             )
         self.action_mean.copy_(actions.mean(dim=0))
-        self.action_std.copy_(actions.std(dim=0).clamp_min(1e-6))
+        self.action_std.copy_(moments(actions)[1])  # 1 for what never varies: another value of it is no giant
         self.reward_mean.copy_(rewards.mean())
         self.reward_std.copy_(rewards.std())
 

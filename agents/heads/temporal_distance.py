@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 
 import torch
@@ -64,7 +65,7 @@ class TemporalDistance(GoalHead):
     def steps(self, achieved: Tensor, goals: Tensor) -> Tensor:
         """d as a number of steps n, of which d = (1 − γⁿ) / (1 − γ); those that are too far away are very many."""
         left = (1 - (1 - self.discount) * self(achieved, goals)).clamp_min(1e-6)
-        return left.log() / torch.log(torch.tensor(self.discount, device=left.device))
+        return left.log() / math.log(self.discount)
 
     def loss(self, data: Trajectories, frames: Tensor, generator: torch.Generator) -> Terms:
         later, anywhere = data.later(frames, generator, self.discount), data.anywhere(len(frames), generator)

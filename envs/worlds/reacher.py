@@ -7,7 +7,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from envs import random
-from envs.core import Factors, State
+from envs.core import Factors, State, apart
 from envs.drawing import Canvas, DrawnWorld, View
 from envs.goals import Reward
 from envs.random import Key
@@ -113,8 +113,7 @@ class Reacher(DrawnWorld):
         return {**state, "angles": angles, "velocities": np.zeros_like(state["velocities"])}
 
     def reward(self, state: State, action: NDArray, next_state: State) -> Floats:
-        apart = arm(next_state["angles"])[1] - next_state["target"]
-        distance = np.sqrt(apart[:, 0] ** 2 + apart[:, 1] ** 2)
+        distance = apart(arm(next_state["angles"])[1], next_state["target"])
         if self.dense:
             return -distance - (action.astype(np.float64) ** 2).sum(axis=1)
         return (distance <= self.target_size + LINK).astype(np.float64)

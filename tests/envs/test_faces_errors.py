@@ -88,7 +88,7 @@ def test_step__refuses_an_action_that_is_not_finite(bad, assert_same):
     assert_same((env.state, batch.state), before)  # refused, not half done
 
 
-@pytest.mark.parametrize("bad", [-1, 3, 7])
+@pytest.mark.parametrize("bad", [-1, 3, 7, 0.5, np.nan])
 def test_step__refuses_an_action_that_is_not_among_the_discrete_ones(bad):
     env, many = gymnasium.make("jepa_worlds/Acrobot-v0").unwrapped, vector("jepa_worlds/Acrobot-v0", 2)
     for face, action in ((env, bad), (many, np.array([0, bad]))):

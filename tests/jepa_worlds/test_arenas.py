@@ -113,3 +113,19 @@ def test_arena__worlds_of_others_need_goals_ahead(pygame):
     with pytest.raises(ValueError, match=r"CartPole-v1 does not tell a goal: give protocol.goals.ahead and behaviour"):
         arena.begin()
     arena.close()
+
+
+def test_arena__an_episode_that_worlds_of_others_cut_off_is_over(pygame):
+    env = {
+        "via": "jepa_worlds/Gymnasium-v0",
+        "id": "MountainCarContinuous-v0",
+        "size": 16,
+        "info_factors": [],
+        "action_repeat": 333,
+    }
+    made = protocol("goals.ahead=1", "goals.behaviour={_target_: agents.behaviours.uniform.Uniform}")
+    arena = Arena(replace(made, env=env, budget=6), {}, 0, range(2))
+    arena.begin()
+    over = [arena.step(np.zeros((2, 1), np.float32))[2].tolist() for _ in range(4)]  # its limit is 999 steps
+    assert over == [[False, False]] * 2 + [[True, True]] + [[False, False]]
+    arena.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,10 @@ from jepa_worlds.files import read_json
 def path(dataset_path, tmp_path):
     """A copy that a test may damage."""
     return shutil.copytree(dataset_path, tmp_path / "copy")
+
+
+def open_files():
+    return len([*Path("/proc/self/fd").iterdir()])
 
 
 def edited(path, **changes):
@@ -40,10 +45,21 @@ def test_dataset__opens_what_was_collected(dataset_path):
 
 
 def test_dataset__maps_its_arrays_and_cannot_change_them(dataset_path):
-    frames = Dataset(str(dataset_path)).shards("test")[0].columns["frames"]
-    assert isinstance(frames, np.memmap)
-    with pytest.raises(ValueError, match="read-only"):
-        frames[0] = 0
+    columns = Dataset(str(dataset_path)).shards("test")[0].columns
+    assert isinstance(columns["frames"], np.memmap)
+    for name in ("frames", "actions"):
+        with pytest.raises(ValueError, match="read-only"):
+            columns[name][0] = 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")
+def test_dataset__holds_no_more_open_files_than_shards_in_use(tmp_path, collect_to):
+    path, before = collect_to(tmp_path / "data", "episodes=60", "shard_episodes=4"), open_files()
+    dataset = Dataset(path)
+    assert open_files() == before
+    shards = dataset.shards("train")
+    assert dataset.shards("train")[0] is shards[0] and len(shards) > 5
+    assert open_files() == before + len(shards)
 
 
 def test_dataset__finds_episodes_of_different_lengths(tmp_path, collect_to, race):

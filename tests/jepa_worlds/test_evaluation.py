@@ -24,6 +24,7 @@ from jepa_worlds.evaluation import (
     constant,
     features,
     interval,
+    pixels,
     quick_probe,
     require_room,
     scores,
@@ -252,11 +253,15 @@ def test_features__begin_where_all_that_a_latent_is_made_of_was_seen(windows: di
     assert torch.allclose(found.rollouts[:, 1:], whole.latents[:, 2:3] + moved)
     for name, x in found.factors.items():
         assert torch.equal(x, batch[f"factors.{name}"][:, 2:])
-    assert found.pixels.shape[2] == 3 * 14 * 14  # of the same three frames that the model sees, at most 1024 numbers
-    pixels, small = found.pixels.unflatten(2, (196, 3)), evaluation._shrunk(batch["frames"], 1024 // 3)
+
+
+def test_pixels__are_those_that_a_latent_of_several_frames_is_made_of(windows: dict[str, Windows]) -> None:
+    batch, found = windows["validation"].take(np.arange(10)), pixels(windows["validation"], np.arange(10), 3)
+    assert found.shape[2] == 3 * 14 * 14  # of the same three frames that the model sees, at most 1024 numbers
+    several, small = found.unflatten(2, (196, 3)), evaluation._shrunk(batch["frames"], 1024 // 3)
     for t in range(6):
         for i in range(3):
-            assert torch.equal(pixels[:, t, :, i], small[:, t + i])
+            assert torch.equal(several[:, t, :, i], small[:, t + i])
 
 
 def test_require_room__refuses_windows_in_which_nothing_is_left_to_predict() -> None:
@@ -286,7 +291,7 @@ def test_features__do_not_depend_on_how_many_are_encoded_at_a_time(
     monkeypatch.setattr(evaluation, "ENCODED", 3)
     parts = features(model, windows["validation"], limit=100)
     assert max(model.encoded) <= 3 and sum(model.encoded) == 10
-    for name in ("latents", "rollouts", "pixels"):
+    for name in ("latents", "rollouts"):
         assert torch.equal(getattr(whole, name), getattr(parts, name)), name
 
 
@@ -295,10 +300,12 @@ def test_features__refuses_latents_that_are_not_finite(windows: dict[str, Window
         features(Pixels(float("nan")), windows["validation"], limit=100)
 
 
-def test_features__has_the_pixels_themselves_if_they_are_few(windows: dict[str, Windows]) -> None:
-    found = features(Pixels(), windows["validation"], limit=100)
-    frames = windows["validation"].take(found.windows)["frames"]
-    assert torch.equal(found.pixels, frames.float().flatten(2) / 255)
+def test_pixels__are_all_of_them_if_they_are_few(windows: dict[str, Windows], monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = windows["validation"].take(np.array([1, 3, 4, 7]))["frames"]
+    for at_a_time in (256, 3):
+        monkeypatch.setattr(evaluation, "ENCODED", at_a_time)
+        found = pixels(windows["validation"], np.array([1, 3, 4, 7]), 1)
+        assert torch.equal(found, frames.float().flatten(2) / 255)
 
 
 @pytest.mark.parametrize(

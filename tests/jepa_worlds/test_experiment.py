@@ -244,6 +244,7 @@ def test_experiment__takes_over_what_another_study_has(
         out = tmp_path / other.name
         found = run(out, "explain=true", f"given=['{other}']")
         assert {row["name"]: row for row in found["rows"]} == there and found["failed"] == []
+        assert run(out, "job=0", f"given=['{other}']") == {}
         assert not (out / "runs").exists()
     capsys.readouterr()
     run(tmp_path / "planned", "list=true", f"given=['{studied[0]}']", f"plan={json.dumps(PLAN)}")

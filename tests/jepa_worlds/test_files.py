@@ -14,6 +14,7 @@ import pytest
 
 from jepa_worlds.files import (
     atomic,
+    code_commit,
     commit,
     digest,
     read_json,
@@ -146,11 +147,15 @@ def test_digest__is_sha256(tmp_path):
 
 
 def test_versions__name_the_packages_that_results_depend_on(monkeypatch):
+    code_commit.cache_clear()
     found = versions()
     assert {"python", "jepa_worlds", "numpy", "torch", "gymnasium", "hydra-core"} <= found.keys()
     assert found["numpy"] == np.__version__
     monkeypatch.setenv("PATH", "/nowhere")  # no git: no commit, and no error
+    assert versions() == found  # the commit of what runs, whatever happens meanwhile
+    code_commit.cache_clear()
     assert versions() == {name: version for name, version in found.items() if name != "commit"}
+    code_commit.cache_clear()
 
 
 @pytest.mark.skipif(not shutil.which("git"), reason="needs git")

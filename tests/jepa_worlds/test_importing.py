@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from jepa_worlds import probe, record, train
+from jepa_worlds import comparing, evaluate, probe, record, train
 from jepa_worlds.app import composed
 from jepa_worlds.dataset import Dataset
 from jepa_worlds.importing import Episode, from_episodes
@@ -96,6 +96,9 @@ def test_datasets_of_ones_own__are_trained_and_probed_on_and_filmed(
         found = probe.main(composed("probe", [f"run={run}", "protocol.window=4"]))
         assert set(found["metrics"]) == ({"location", "speed"} if name == "known" else set())
         assert found["diagnostics"]["rankme"] >= 1
+    task = comparing.chosen_task({"run": run, "env": {"id": "other"}, "distractor": None, "episode_length": None})
+    assert task["distractor"] == {}
+    assert evaluate._worlds({"env": {"id": "some"}, "distractor": None}) == "some"
     assert "tells no factors that change, so there is nothing to read off: " in capsys.readouterr().out
     film = record.main(
         composed(

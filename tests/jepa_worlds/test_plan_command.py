@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from jepa_worlds import actors, heads, plan, plan_pictures, plan_rows, train
 from jepa_worlds.actors import Following
 from jepa_worlds.app import EXPECTED, Plain, command, composed, explained
 from jepa_worlds.arenas import Arena
+from jepa_worlds.plan_comparing import Comparison
 from jepa_worlds.plan_pictures import followed
 
 MODEL = ["model.latent_dim=16", "encoder.width=8", "batch_size=8", "precision=fp32", "steps=2"]
@@ -394,3 +396,12 @@ def test_plan__films_what_a_model_of_several_frames_draws(
     assert clip.frames.shape == clip.imagined.shape == (4, 196, 196, 3) and clip.goal.shape == (196, 196, 3)
     assert clip.returns.shape == (4,) and clip.returns[0] == 0 > clip.returns[3]
     assert (clip.frames[1] != clip.frames[0]).any() and (clip.imagined[0] != clip.frames[0]).any()
+
+
+def test_plan__of_imported_episodes_has_no_row_for_who_acted_in_them() -> None:
+    dataset = SimpleNamespace(manifest={"behaviour": {"imported": "mine", "first_episode": "0"}})
+    comparison = SimpleNamespace(
+        fitted={"a run": SimpleNamespace(dataset=dataset)}, notes=[], _row=lambda name, *_: name, settings={"trust": []}
+    )
+    assert Comparison._floors(comparison) == ["random actions", "no-op"]  # type: ignore[arg-type]
+    assert comparison.notes == ["No row for the behaviour of the data: imported episodes do not say who acted in them"]

@@ -17,7 +17,7 @@ from envs.worlds.moving_dot_reach import MovingDotReach
 from jepa_worlds import actors, plan_rows
 from jepa_worlds.actors import Behaving, Simulating, Still
 from jepa_worlds.arenas import Arena
-from jepa_worlds.plan_rows import Row, check_row, play_row, row_file, summary, wilson
+from jepa_worlds.plan_rows import Row, check_rows, play_row, row_file, summary, wilson
 from jepa_worlds.plan_tables import numbers
 
 SHORT = protocol("episodes=5", "seeds=[3,4]", "budget=4", "horizon=3")
@@ -125,13 +125,18 @@ def test_play_row__refuses_episodes_that_were_played_otherwise(tmp_path):
     play(simulated(), tmp_path)
     before = row_file(tmp_path, "sim").read_bytes()
     other = replace(simulated(), settings={"a": 2, "b": 3})
-    for refuse in (lambda: check_row(other, tmp_path), lambda: play(other, tmp_path)):
+    for refuse in (lambda: check_rows([other], tmp_path), lambda: play(other, tmp_path)):
         with pytest.raises(ValueError, match=r"played otherwise, with a=1 \(now 2\), b=None \(now 3\): choose another"):
             refuse()
     with pytest.raises(ValueError, match=r"a=1 \(now None\)"):
-        check_row(replace(simulated(), settings={}), tmp_path)
-    check_row(simulated(), tmp_path)
+        check_rows([replace(simulated(), settings={})], tmp_path)
+    check_rows([simulated()], tmp_path)
     assert row_file(tmp_path, "sim").read_bytes() == before
+
+
+def test_check_rows__refuses_names_that_become_the_same_file(tmp_path):
+    with pytest.raises(ValueError, match=r"'sim a' and 'sim-a' would share '.*sim-a.json': give one run another name"):
+        check_rows([replace(simulated(), name=name) for name in ("sim a", "b", "sim-a")], tmp_path)
 
 
 def test_play_row__an_episode_that_has_ended_stays_as_it_was(tmp_path):

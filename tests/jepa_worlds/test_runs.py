@@ -8,8 +8,17 @@ import time
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from jepa_worlds.files import read_json
-from jepa_worlds.runs import MetricsLog, read_config, read_metrics, results, write_config, write_results
+from jepa_worlds.files import read_json, temporary_name
+from jepa_worlds.runs import (
+    MetricsLog,
+    claimed,
+    read_config,
+    read_metrics,
+    results,
+    untouched,
+    write_config,
+    write_results,
+)
 
 KEYS = {"command", "metrics", "floors", "diagnostics", "seeds", "protocol", "dataset", "versions", "seconds"}
 
@@ -51,6 +60,15 @@ def test_metrics_log__writes_tensorboard_events_without_what_was_dropped(tmp_pat
     logged(tmp_path, 3, start=2)
     board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [(event.step, round(event.value, 3)) for event in board.Scalars("loss")] == [(1, 0.1), (2, 0.2), (3, 0.3)]
+
+
+def test_untouched__is_a_folder_whose_first_write_was_killed(tmp_path):
+    assert untouched(tmp_path / "not there") and untouched(tmp_path)
+    temporary_name(tmp_path / "config.yaml").write_text("half of somethi")
+    assert untouched(tmp_path) and claimed(tmp_path, {"run"}, "probe") == tmp_path
+    (tmp_path / "data").mkdir()
+    assert untouched(tmp_path, "data") and not untouched(tmp_path)
+    assert not untouched(temporary_name(tmp_path / "config.yaml"))  # a file
 
 
 def test_read_metrics__is_empty_where_there_are_none(tmp_path):

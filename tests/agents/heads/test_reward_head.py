@@ -28,6 +28,15 @@ def test_reward__is_fitted_to_a_known_one():
     torch.testing.assert_close(many.flatten(), head(latents[:12], actions[:12], after[:12]))
 
 
+def test_reward__tells_states_apart_whatever_the_action_that_never_was():
+    latents, actions = torch.randn(200, 3), torch.zeros(200, 3)
+    actions[torch.arange(200), 2 * torch.randint(2, (200,))] = 1  # choices, of which the second was never made
+    head = Reward(3, 3, (64,))
+    head.prepare(Trajectories(latents, actions, torch.full((200,), 199), torch.randn(200)))
+    never = torch.tensor([0.0, 1.0, 0.0]).expand(200, -1)
+    assert head(latents, never, latents).std() > 0.2 * head(latents, actions, latents).std()
+
+
 def test_reward__loss_is_the_error_of_standardised_rewards():
     latents, actions = torch.randn(5, 2), torch.randn(5, 1)
     rewards = torch.tensor([1.0, 2.0, 4.0, 8.0, 99.0])  # the last is after the end
