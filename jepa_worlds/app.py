@@ -107,7 +107,7 @@ def _missing(node: Any, path: str = "") -> Iterator[str]:
 def override(key: str, value: object) -> str:
     """``key=value`` as Hydra takes it, whatever signs are in the value: quoted, if it has to be."""
     text = str(value)
-    if re.fullmatch(r"[\w./-]+", text):
+    if re.fullmatch(r"[\w./-]+", text, re.ASCII):
         return f"{key}={text}"
     escaped = text.replace("'", r"\'").replace("${", r"\${")
     return f"{key}='{escaped}'"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 
 from jepa_worlds.reporting import FLOORS, Estimate, Row, Study, estimate, rollout_rmse
 from jepa_worlds.tabulating import FLOOR_TITLES, Head, column, seconds
 
+BySeed = dict[int, float]
+NO_SEED = -1  # of floors, which are means
 KNOWABLE = 0.9  # of chance's error: what the reference misses by more than that, no method could have learned
 
 
@@ -20,8 +23,8 @@ class Standing:
     Attributes:
         name: of the method; None for a floor.
         title: what it is called.
-        ratio: exp(mean over columns of log(error / reference's mean error)), over seeds.
-        worst: the largest ratio of mean errors, and the column where it is.
+        ratio: exp(mean over columns of log(error / the reference's error with the same seed)), over seeds.
+        worst: the largest mean over seeds of error / the reference's error, and the column where it is.
         count: columns where it was measured.
         seconds: of training.
     """
@@ -54,12 +57,12 @@ def leaderboard(study: Study, methods: Sequence[str]) -> Leaderboard | None:
     told = study.ranked([method for method in methods if study.privileged(method)])
     if not told:
         return None
-    scale = {}
+    scale: dict[Head, BySeed] = {}
     for head in (Head(c, f) for c in study.conditions for f in study.factors(c)):
-        error = study.estimate(told[0], head.condition, rollout_rmse(head.factor))
+        errors = _by_seed(study.cells(told[0], head.condition), head.factor)
         chance = study.floors(methods, head.condition, head.factor).get("chance")
-        if error is not None and chance is not None and 0 < error.mean < KNOWABLE * chance.mean:
-            scale[head] = error.mean
+        if errors and chance is not None and 0 < fmean(errors.values()) < KNOWABLE * chance.mean:
+            scale[head] = errors
     if len(scale) < 2:
         return None
     rivals = [method for method in methods if not study.privileged(method)]
@@ -69,40 +72,44 @@ def leaderboard(study: Study, methods: Sequence[str]) -> Leaderboard | None:
     return Leaderboard(told[0], list(scale), [*ranked, *(s for s in floors if s)])
 
 
-def _errors(study: Study, method: str, scale: Mapping[Head, float]) -> dict[Head, dict[int, float]]:
+def _by_seed(rows: Sequence[Row], factor: str) -> BySeed:
+    errors = {row["cell"]["seed"]: rollout_rmse(factor)(row) for row in rows}
+    return {seed: error for seed, error in errors.items() if error is not None}
+
+
+def _errors(study: Study, method: str, heads: Iterable[Head]) -> dict[Head, BySeed]:
     """Errors of a method by column and seed."""
-
-    def by_seed(rows: Sequence[Row], factor: str) -> dict[int, float]:
-        errors = {row["cell"]["seed"]: rollout_rmse(factor)(row) for row in rows}
-        return {seed: error for seed, error in errors.items() if error is not None}
-
-    found = {head: by_seed(study.cells(method, head.condition), head.factor) for head in scale}
+    found = {head: _by_seed(study.cells(method, head.condition), head.factor) for head in heads}
     return {head: errors for head, errors in found.items() if errors}
 
 
-def _floor(
-    study: Study, methods: Sequence[str], floor: str, scale: Mapping[Head, float]
-) -> dict[Head, dict[int, float]]:
+def _floor(study: Study, methods: Sequence[str], floor: str, heads: Iterable[Head]) -> dict[Head, BySeed]:
     """Means of a floor by column, as if there were one seed."""
-    found = {head: study.floors(methods, head.condition, head.factor).get(floor) for head in scale}
-    return {head: {0: number.mean} for head, number in found.items() if number is not None}
+    found = {head: study.floors(methods, head.condition, head.factor).get(floor) for head in heads}
+    return {head: {NO_SEED: number.mean} for head, number in found.items() if number is not None}
 
 
 def _standing(
     name: str | None,
     title: str,
-    errors: Mapping[Head, Mapping[int, float]],
-    scale: Mapping[Head, float],
+    errors: Mapping[Head, BySeed],
+    scale: Mapping[Head, BySeed],
     trained: Estimate | None,
 ) -> Standing | None:
-    """The ratios of one method; None if no seed was measured wherever any was."""
-    whole = set.intersection(*(set(by_seed) for by_seed in errors.values())) if errors else set()
+    """The ratios of one method, seed by seed: both learned from the same data. None if no seed was measured everywhere.
+
+    Where the reference lacks a seed, the mean of its others stands in.
+    """
+    whole = sorted(set.intersection(*(set(by_seed) for by_seed in errors.values()))) if errors else []
     if not whole:
         return None
-    ratios = [np.exp(np.mean([np.log(errors[head][seed] / scale[head]) for head in errors])) for seed in sorted(whole)]
-    means = {head: float(np.mean(list(by_seed.values()))) / scale[head] for head, by_seed in errors.items()}
+    ratios = {
+        head: [by_seed[seed] / scale[head].get(seed, fmean(scale[head].values())) for seed in whole]
+        for head, by_seed in errors.items()
+    }
+    means = {head: fmean(some) for head, some in ratios.items()}
     worst = max(means, key=means.__getitem__)
-    ratio = estimate(ratios)
+    ratio = estimate(np.exp(np.mean(np.log([*ratios.values()]), axis=0)))
     assert ratio is not None
     return Standing(name, title, ratio, (means[worst], worst), len(errors), trained)
 

@@ -8,12 +8,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
 from jepa_worlds import collect
-from jepa_worlds.app import command, composed, plain, require_types
+from jepa_worlds.app import command, composed, override, plain, require_types
 
 Run = Callable[..., tuple[int, str]]
 
@@ -235,6 +236,14 @@ def test_plain__resolves_everything():
 def test_plain__names_all_that_is_missing():
     with pytest.raises(ValueError, match=r"^a\.b=… and out=… must be given"):
         plain(OmegaConf.create({"out": "???", "a": {"b": "???", "c": 1}}))
+
+
+@pytest.mark.parametrize(
+    "text", ["runs/a-1.2_b", "o'brien", "a(1)", "a=b", "a,b", "${x}", "{a}", "[b]", "a b", "C:\\RUN~1\\x", "né", "#a"]
+)
+def test_override__is_taken_as_it_is_whatever_signs_are_in_it(text):
+    config = composed("train", [override("data", text), override("out", Path(text))])
+    assert (config.data, config.out) == (text, text)
 
 
 def test_composed__works_within_a_command_too(run):
