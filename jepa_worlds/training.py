@@ -105,6 +105,7 @@ class Trainer:
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip)
         self.healthy &= torch.isfinite(norm) & torch.isfinite(loss)
         self.optimizer.step()
+        self.model.after_step()
         self.step += 1
         return {**{name: term.detach() for name, term in terms.items()}, "loss": loss.detach(), "gradient": norm}
 

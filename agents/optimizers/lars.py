@@ -54,7 +54,10 @@ class LARS(Optimizer):
                     weight_norm, update_norm = parameter.norm(), update.norm()
                     rate = group["eta"] * weight_norm / update_norm
                     update = update * torch.where((weight_norm > 0) & (update_norm > 0), rate, 1.0)
-                velocity = self.state[parameter].setdefault("velocity", torch.zeros_like(parameter))
+                state = self.state[parameter]
+                if "velocity" not in state:
+                    state["velocity"] = torch.zeros_like(parameter)
+                velocity = state["velocity"]
                 velocity.mul_(group["momentum"]).add_(update)
                 parameter.add_(velocity, alpha=-group["lr"])
         return loss

@@ -49,6 +49,9 @@ class WorldModel(nn.Module, ABC):
     def loss(self, batch: Batch) -> Terms:
         """Named unweighted terms of the training loss, for a batch of sequences."""
 
+    def after_step(self) -> None:
+        """What is to be done after every step of the optimiser, such as to move averages of weights."""
+
     def decode(self, latents: Tensor) -> Tensor:
         """The frames that latents stand for: [B, T, D] -> float [B, T, C, H, W], on the scale 0…255.
 

@@ -34,8 +34,8 @@ class EncoderPredictor(FrameModel):
         frame_mean, frame_std: of the training frames, [C] each, on the scale 0…255.
         action_mean, action_std: of the training actions, [A] each.
         frames: number K of frames that the encoder sees.
-        momentum: m of the slower copy of the encoder that makes targets, θ̄ ← m·θ̄ + (1 − m)·θ before every loss in
-            training mode (Grill et al., 2020); None for no copy.
+        momentum: m of the slower copy of the encoder that makes targets, θ̄ ← m·θ̄ + (1 − m)·θ after every step of the
+            optimiser (Grill et al., 2020); None for no copy.
 
     Raises:
         ValueError: a number of frames that is not positive, a momentum outside [0, 1] or without a use; later, frames
@@ -94,11 +94,11 @@ class EncoderPredictor(FrameModel):
             targets=self._targets(frames),
         )
 
+    def after_step(self) -> None:
+        if self.target is not None and self.momentum is not None:
+            follow(self.target, self.encoder, 1 - self.momentum)
+
     @torch.no_grad()
     def _targets(self, frames: Tensor) -> Tensor | None:
-        """What the slower encoder, which in training follows first, makes of normalised frames."""
-        if self.target is None or self.momentum is None:
-            return None
-        if self.training:
-            follow(self.target, self.encoder, 1 - self.momentum)
-        return self._encode(frames, self.target)
+        """What the slower encoder makes of normalised frames."""
+        return None if self.target is None else self._encode(frames, self.target)

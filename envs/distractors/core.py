@@ -17,6 +17,7 @@ from envs.random import Key
 
 FrameShape = tuple[int, int, int]  # (H, W, C)
 Dynamics = Literal["static", "dynamic", "drifting", "playing"]
+UNPLAYED: tuple[Dynamics, ...] = ("static", "dynamic", "drifting")  # of what has no time of its own
 BACKGROUND_SIZE = 8  # numbers in the factor `background`
 CHUNK = 8  # worlds seen at a time, so that what is in hand stays in the processor's cache
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, replace
-from typing import get_args
 
 import numpy as np
 from gymnasium import spaces
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from envs import random
 from envs.core import Factors, State
-from envs.distractors.core import Distractor, Dynamics, FrameShape, Picture
+from envs.distractors.core import UNPLAYED, Distractor, Dynamics, FrameShape, Picture
 from envs.random import Key
 
 SHIFT, ZOOM, ROLL = 0.25, 2.0, np.pi / 2  # of a camera at scale 1: share of the frame, factor, radians
@@ -39,8 +38,8 @@ class Jitter(Distractor):
     def __post_init__(self) -> None:
         if not 0 <= self.scale <= 1:
             raise ValueError(f"scale must be from 0 to 1, got {self.scale!r}")
-        if self.dynamics not in get_args(Dynamics)[:3]:
-            raise ValueError(f"dynamics of a jitter must be one of {get_args(Dynamics)[:3]}, got {self.dynamics!r}")
+        if self.dynamics not in UNPLAYED:
+            raise ValueError(f"dynamics of a jitter must be one of {UNPLAYED}, got {self.dynamics!r}")
         if not (np.isfinite(self.speed) and self.speed >= 0):
             raise ValueError(f"speed must be finite and at least 0, got {self.speed!r}")
 

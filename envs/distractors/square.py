@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import get_args
 
 import numpy as np
 from gymnasium import spaces
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from envs import random
 from envs.core import Factors, State
-from envs.distractors.core import Distractor, Dynamics, FrameShape, Picture
+from envs.distractors.core import UNPLAYED, Distractor, Dynamics, FrameShape, Picture
 from envs.random import Key
 
 
@@ -39,8 +38,8 @@ class Square(Distractor):
     def __post_init__(self) -> None:
         if type(self.side) is not int or self.side < 1:
             raise ValueError(f"side must be an integer of at least 1 px, got {self.side!r}")
-        if self.dynamics not in get_args(Dynamics)[:3]:
-            raise ValueError(f"dynamics of a square must be one of {get_args(Dynamics)[:3]}, got {self.dynamics!r}")
+        if self.dynamics not in UNPLAYED:
+            raise ValueError(f"dynamics of a square must be one of {UNPLAYED}, got {self.dynamics!r}")
         if not np.isfinite(self.speed):
             raise ValueError(f"speed must be finite, got {self.speed!r}")
 

@@ -330,7 +330,7 @@ def test_loss__has_no_targets_without_a_momentum(batch):
     assert not any(name.startswith("target") for name in model.state_dict())
 
 
-def test_target__follows_the_encoder_in_training_and_rests_otherwise(batch):
+def test_target__follows_the_encoder_after_every_step_and_rests_otherwise(batch):
     recorder = Recorder()
     model = make({"recorder": recorder}, momentum=0.9)
     slow, fast = (list(encoder.parameters()) for encoder in (model.target, model.encoder))
@@ -338,9 +338,9 @@ def test_target__follows_the_encoder_in_training_and_rests_otherwise(batch):
     before = [parameter.clone() for parameter in slow]
     for parameter in fast:
         torch.nn.init.normal_(parameter)
-    model.eval().loss(batch)
-    assert all(torch.equal(*pair) for pair in zip(slow, before, strict=True))
     model.train().loss(batch)
+    assert all(torch.equal(*pair) for pair in zip(slow, before, strict=True))
+    model.after_step()
     expected = [0.9 * old + 0.1 * new for old, new in zip(before, fast, strict=True)]
     torch.testing.assert_close(slow, expected)
     model.eval().loss(batch)
@@ -360,12 +360,13 @@ def test_target__learns_from_no_gradient(batch):
 def test_target__of_an_extreme_momentum_rests_or_is_the_encoder(momentum, moved, batch):
     model = make({"recorder": Recorder()}, momentum=momentum)
     torch.nn.init.normal_(model.encoder.head.weight)
-    model.loss(batch)
+    model.after_step()
     assert torch.equal(model.target.head.weight, model.encoder.head.weight) == moved
 
 
 def test_target__has_statistics_of_its_own_which_follow_in_training_and_rest_otherwise(batch):
     model = make({"recorder": Recorder()}, momentum=0)
+    model.after_step()
     model.loss(batch)
     found = [dict(encoder.named_buffers()) for encoder in (model.target, model.encoder)]
     torch.testing.assert_close(*found)  # of the same weights on the same frames
