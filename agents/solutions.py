@@ -61,7 +61,7 @@ class Steps:
     def fit(cls, factors: Tensor, actions: Tensor) -> Steps:
         """By least squares where no wall is met: factors [B, T, F], actions [B, T−1, A]."""
         low, high = factors.amin(dim=(0, 1)), factors.amax(dim=(0, 1))
-        free = ((factors[:, 1:] > low) & (factors[:, 1:] < high)).all(dim=-1)
+        free = (((factors[:, 1:] > low) & (factors[:, 1:] < high)) | (low == high)).all(dim=-1)
         change, given = (factors[:, 1:] - factors[:, :-1])[free].double(), _with_one(actions)[free].double()
         if not len(change) or bool((change == change[0]).all()):
             return cls(factors.new_zeros(given.shape[-1], change.shape[-1]), low, high, 0.0)

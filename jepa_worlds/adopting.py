@@ -16,6 +16,7 @@ from jepa_worlds import evaluation
 from jepa_worlds.app import Plain
 from jepa_worlds.checkpoint import CARD, rebuilt, save
 from jepa_worlds.dataset import Dataset
+from jepa_worlds.runs import untouched
 from jepa_worlds.train import card, spec
 
 TRIED = 8  # windows on which a model shows what it does, at most
@@ -54,7 +55,7 @@ def adopt(
             not do on the dataset what a `WorldModel` does.
     """
     run = Path(out)
-    if run.exists() and not (run.is_dir() and not any(run.iterdir())):
+    if not untouched(run):
         raise ValueError(f"out={str(run)!r} exists: choose another folder, or remove it")
     config, dataset = _as_read(config), Dataset(data)
     twin = _twin(model, config, trust)

@@ -107,9 +107,9 @@ def _missing(node: Any, path: str = "") -> Iterator[str]:
 def override(key: str, value: object) -> str:
     """``key=value`` as Hydra takes it, whatever signs are in the value: quoted, if it has to be."""
     text = str(value)
-    if re.fullmatch(r"[\w./-]+", text, re.ASCII):
+    if "/" in text and re.fullmatch(r"[\w./-]+", text, re.ASCII):  # no number, and none of Hydra's words
         return f"{key}={text}"
-    escaped = text.replace("'", r"\'").replace("${", r"\${")
+    escaped = re.sub(r"(\\*)('|\$\{|$)", lambda found: found[1] * 2 + ("\\" + found[2] if found[2] else ""), text)
     return f"{key}='{escaped}'"
 
 

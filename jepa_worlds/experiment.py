@@ -21,12 +21,19 @@ from jepa_worlds.cells import Job, make_jobs
 from jepa_worlds.grid import Cell, Grid, read_grid
 from jepa_worlds.jobs import cores, run_jobs
 from jepa_worlds.reporting import Study
-from jepa_worlds.running import Explanation, explain_cell, plan_cell, row, run_cell, validation_error, with_given
+from jepa_worlds.running import (
+    CEILING,
+    Explanation,
+    explain_cell,
+    plan_cell,
+    row,
+    run_cell,
+    validation_error,
+    with_given,
+)
 from jepa_worlds.runs import RESULTS, read_config, results, untouched, write_config, write_results
 from jepa_worlds.tabulating import ROLLOUT, markdown
 from jepa_worlds.training import chosen_device
-
-CEILING = "supervised"  # the method whose run the others are explained by
 
 Failures = dict[str, str]
 """What went wrong, by the cell's name."""
@@ -44,10 +51,10 @@ def main(config: DictConfig) -> Plain:
     out = _folder(settings, grid)
     cells = grid.cells
     if settings["job"] is not None:
-        one = with_given(make_jobs(grid, [_numbered(cells, settings["job"])], out), settings["given"])
+        one = with_given(make_jobs(grid, [_numbered(cells, settings["job"])], out), settings["given"], explained=False)
         _raise(_run(one, settings) or _plan(one, settings), 1)
         return {}
-    jobs = with_given(make_jobs(grid, cells, out), settings["given"])
+    jobs = with_given(make_jobs(grid, cells, out), settings["given"], settings["explain"])
     if settings["list"]:
         _tell([f"{number:4} {'done' if job.done else '-':4} {job.cell}" for number, job in enumerate(jobs)])
         return {}
@@ -105,7 +112,7 @@ def _numbered(cells: Sequence[Cell], number: int) -> Cell:
 
 def _run(jobs: Sequence[Job], settings: Plain) -> Failures:
     """Run what is not done, and say what failed."""
-    once = {job.run: job for job in reversed(jobs)}  # cells of the same settings have the same run
+    once = {job.run: job for job in reversed(jobs) if job.given is None}  # cells of the same settings have the same run
     left = [job for job in reversed(once.values()) if not job.known]
     total, to_do = (sum(job.steps for job in some) for some in (once.values(), left))
     name = f"{len(left)} of {len(once)} cells"
@@ -119,9 +126,9 @@ def _explain(jobs: Sequence[Job], settings: Plain) -> Failures:
     if not settings["explain"]:
         return {}
     done = [job for job in jobs if job.known and job.given is None and "#" not in job.cell.method]
-    ceilings = {_data(job.cell): job.run for job in done if job.cell.method == CEILING}
+    ceilings = {job.cell.data: job.run for job in done if job.cell.method == CEILING}
     device, trust = settings["device"], tuple(settings["trust"])
-    wanted = {job.run: (job, Explanation(job.run, ceilings.get(_data(job.cell)), device, trust)) for job in done}
+    wanted = {job.run: (job, Explanation(job.run, ceilings.get(job.cell.data), device, trust)) for job in done}
     explanations = [explanation for _, explanation in wanted.values()]
     found = _side_by_side(explain_cell, explanations, settings, "explain", "cell", len(explanations), 0)
     return {f"{job.cell}": f"explain: {why}" for (job, _), why in zip(wanted.values(), found, strict=True) if why}
@@ -133,10 +140,6 @@ def _plan(jobs: Sequence[Job], settings: Plain) -> Failures:
     left = [job for job in wanted.values() if not job.planned]
     found = _side_by_side(plan_cell, left, settings, "plan", "cell", len(wanted), len(wanted) - len(left))
     return {f"{job.cell}": f"plan: {why}" for job, why in zip(left, found, strict=True) if why}
-
-
-def _data(cell: Cell) -> tuple[Any, ...]:
-    return cell.panel, cell.level, cell.seed
 
 
 def _side_by_side(

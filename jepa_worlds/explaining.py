@@ -71,7 +71,7 @@ def explain(
     """The loss of a run's objective for four solutions, on the same test windows; written to ``explained.json``.
 
     ``trained`` is the model itself. ``copy`` knows the factor ``background`` and nothing else, and predicts it as well
-    as it can be. ``controlled`` knows the factors that actions move and nothing else, and predicts them without error.
+    as it can be. ``controlled`` knows the factors that actions move and nothing else, and what actions lead to.
     ``supervised`` has the latents and predictions of another run. For the last three, an affine map and new heads of
     the objective are fitted to training windows; they count as they were at first if the fit is no better on validation
     windows. A solution that the objective cannot judge has no entry, and ``unavailable`` says why.
@@ -182,23 +182,24 @@ def _judged(new: WorldModel, make: Make, card: dict[str, Any], steps: int) -> di
 def _copy(model: EncoderPredictor, batches: dict[Split, Batch], distractor: Plain) -> Solution:
     """Random features of the background, and predictions of them as good as can be.
 
-    One that stays, or rolls by so many pixels a step, is known in advance. Of one that is drawn anew nothing is: their
-    mean is predicted, 0. Of any other it is predicted that it stays.
+    One that rolls by so many pixels a step is known in advance. Of any other a share ρ_t of the first is predicted that
+    is fitted to training windows: all of one that stays, nothing of one that is drawn anew.
     """
     column, first = "factors.background", model.context - 1
     if column not in batches["train"] or bool((batches["train"][column] == batches["train"][column][0, 0]).all()):
         raise Unavailable("the background is the same in all frames: there is nothing to copy")
     mean, std = moments(batches["train"][column].flatten(0, 1))
-    dynamics = str(distractor["dynamics"]) if distractor.get("_target_") == BACKGROUND else ""
-    windows: dict[Split, Batch] = {}
-    for split, batch in batches.items():
-        latents = fourier_features((batch[column][:, first:] - mean) / std, model.latent_dim)
-        future = {
-            "static": latents[:, 1:],
-            "drifting": latents[:, 1:],
-            "dynamic": torch.zeros_like(latents[:, 1:]),
-        }.get(dynamics, latents[:, :1].expand_as(latents[:, 1:]))
-        windows[split] = {**batch, "latents": latents, "predictions": torch.cat([latents[:, :1], future], dim=1)}
+    latents = {
+        split: fourier_features((batch[column][:, first:] - mean) / std, model.latent_dim)
+        for split, batch in batches.items()
+    }
+    z = latents["train"]
+    share = (z[:, :1] * z).mean(dim=(0, 2)) / z[:, :1].square().mean()  # [T], the first is 1
+    rolls = distractor.get("_target_") == BACKGROUND and distractor.get("dynamics") == "drifting"
+    windows = {
+        split: {**batch, "latents": z, "predictions": z if rolls else share[:, None] * z[:, :1]}
+        for (split, batch), z in zip(batches.items(), latents.values(), strict=True)
+    }
     return Solution(windows, regardless, *_standard(model.latent_dim, mean))
 
 

@@ -121,7 +121,7 @@ def versions() -> dict[str, str]:
 
 @cache
 def code_commit() -> str | None:
-    """`commit` of this code when it was first asked for, which commands do at their start: that is what runs."""
+    """`commit` of this code when this process first asked, which commands do at their start: that is what runs."""
     return commit(Path(__file__).resolve().parent.parent)
 
 

@@ -18,7 +18,7 @@ from jepa_worlds.bars import no_bars
 from jepa_worlds.cells import PROBE, Job, resolved
 from jepa_worlds.checkpoint import read_card
 from jepa_worlds.dataset import MANIFEST, read_manifest
-from jepa_worlds.explaining import EXPLAINED, explain
+from jepa_worlds.explaining import EXPLAINED, SOLUTIONS, explain
 from jepa_worlds.files import read_json, write_json
 from jepa_worlds.jobs import LISTEN, Report
 from jepa_worlds.plan import plan_run, read_settings
@@ -26,6 +26,7 @@ from jepa_worlds.probe import probe_run
 from jepa_worlds.reporting import read_study
 from jepa_worlds.runs import CONFIG, RESULTS, read_config
 
+CEILING = "supervised"  # the method whose run the others are explained by
 SECONDS = "seconds.json"
 PLANNED = ("episodes", "success_end", "success_ever", "final_distance", "return", "seconds_per_decision")
 
@@ -93,43 +94,57 @@ def explain_cell(job: Explanation, report: Report) -> None:
     report(1)
 
 
-def with_given(jobs: Sequence[Job], studies: Sequence[str]) -> list[Job]:
-    """Jobs with the rows that other studies have of them, but where there is a model, or a plan is wanted and lacks.
+def with_given(jobs: Sequence[Job], studies: Sequence[str], explained: bool) -> list[Job]:
+    """Jobs with the rows that other studies have of them, where there is no model yet.
+
+    A row is a job's if all settings behind it are the same: of data and training by the name of the run, of probing and
+    planning by their commands. It has to say as much as is wanted, and what the others are explained by is not taken
+    over where there is something to explain.
 
     Args:
         jobs: of this study.
-        studies: folders of others, or their ``results.json``. A row is a job's if all settings behind it are the same:
-            of data and training by the name of the run, of probing and planning by their commands.
+        studies: folders of others, or their ``results.json``.
+        explained: whether cells are to be explained.
 
     Raises:
         FileNotFoundError: there is no such study.
         ValueError: it is none.
     """
-    given: dict[str, Plain] = {}
+    rows: dict[str, list[Plain]] = {}
     for study in map(Path, studies):
-        given |= {Path(one["run"]).name: one for one in read_study(study)["rows"]}
-    found = []
-    for job in jobs:
-        there = None if job.trained else given.get(job.run.name)
-        fits = there is not None and _read_alike(job, there)
-        found.append(replace(job, given=there) if fits else job)
-    return found
+        for one in read_study(study)["rows"]:
+            rows.setdefault(Path(one["run"]).name, []).append(one)
+
+    def given(job: Job) -> Plain | None:
+        there = [] if job.trained else rows.get(job.run.name, [])
+        return next((one for one in there if _says_enough(one, job, explained)), None)
+
+    found = [replace(job, given=given(job)) for job in jobs]
+    left = {job.cell.data for job in found if job.given is None and explained}
+    return [replace(job, given=None) if job.cell.method == CEILING and job.cell.data in left else job for job in found]
 
 
-def _read_alike(job: Job, there: Plain) -> bool:
-    """Whether a row's model was probed by the same words as a job's is to be, and planned in, if it is; paths apart."""
-    paths = ("run=", "out=", "--config-dir=")
+def _says_enough(there: Plain, job: Job, explained: bool) -> bool:
+    """Whether a row's model was probed, planned in and explained as a job's is to be; paths apart."""
+    paths, trial = ("run=", "out=", "--config-dir="), "#" in job.cell.method
     own, other = (
         [[word for word in shlex.split(command) if not word.startswith(paths)] for command in commands]
         for commands in (job.commands[2:], there["commands"][2 : len(job.commands)])
     )
-    return own == other and (job.plan is None or there["planned"] is not None)
+    whole = ((there["planned"], job.plan is not None), (_current(there["explained"]), explained))
+    return own == other and (trial or all(part is not None for part, wanted in whole if wanted))
+
+
+def _current(explained: Plain | None) -> Plain | None:
+    """An explanation, if it is of the solutions of now."""
+    return explained if explained and explained["inputs"].get("solutions") == SOLUTIONS else None
 
 
 def row(job: Job) -> Plain:
     """What is known of a cell that is done, as ``results.json`` of the experiment has it."""
     if job.given is not None:
-        return {**job.given, "name": str(job.cell), "cell": asdict(job.cell)}
+        own = {"name": str(job.cell), "cell": asdict(job.cell), "explained": _current(job.given["explained"])}
+        return {**job.given, **own}
     probed, card, out = read_json(job.run / PROBE / RESULTS), read_card(job.run), job.run.parent.parent
     return {
         "name": str(job.cell),

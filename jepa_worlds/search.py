@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
+import torch
 from torch.quasirandom import SobolEngine
 
 Search = dict[str, list[Any]]
@@ -44,7 +45,7 @@ class Trial:
 
 
 def trials(method: str, search: Search, count: int, seed: int) -> Iterator[tuple[str, list[str]]]:
-    """Names and overrides of trials 0 … count − 1. Each is a function of (seed, number, method) alone.
+    """Names and overrides of trials 0 … count − 1. Each is a function of (seed, number, method, search) alone.
 
     Raises:
         ValueError: a count or a seed that is none, or a range that cannot be drawn from.
@@ -56,7 +57,8 @@ def trials(method: str, search: Search, count: int, seed: int) -> Iterator[tuple
         _check(f"search of {method!r}: {key}", values)
     if not (search and count):
         return
-    points = SobolEngine(len(search), scramble=True, seed=zlib.crc32(f"{seed} {method}".encode())).draw(count)
+    sequence = SobolEngine(len(search), scramble=True, seed=zlib.crc32(f"{seed} {method}".encode()))
+    points = sequence.draw(count, dtype=torch.float64)
     for number, point in enumerate(points.tolist()):
         drawn = [_drawn(values, at) for values, at in zip(search.values(), point, strict=True)]
         yield f"{method}#{number}", [f"{key}={_said(value)}" for key, value in zip(search, drawn, strict=True)]

@@ -238,9 +238,10 @@ def test_plain__names_all_that_is_missing():
         plain(OmegaConf.create({"out": "???", "a": {"b": "???", "c": 1}}))
 
 
-@pytest.mark.parametrize(
-    "text", ["runs/a-1.2_b", "o'brien", "a(1)", "a=b", "a,b", "${x}", "{a}", "[b]", "a b", "C:\\RUN~1\\x", "né", "#a"]
-)
+SIGNS = ["runs/a-1.2_b", "o'brien", "a(1)", "a=b", "a,b", "${x}", "{a}", "[b]", "a b", "C:\\RUN~1\\x", "né", "#a"]
+
+
+@pytest.mark.parametrize("text", [*SIGNS, "1e5", "null", "2024_06", "1/2", "a\\", "a\\'b", "a\\${x}"])
 def test_override__is_taken_as_it_is_whatever_signs_are_in_it(text):
     config = composed("train", [override("data", text), override("out", Path(text))])
     assert (config.data, config.out) == (text, text)

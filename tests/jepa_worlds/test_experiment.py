@@ -249,8 +249,24 @@ def test_experiment__takes_over_what_another_study_has(
     capsys.readouterr()
     run(tmp_path / "planned", "list=true", f"given=['{studied[0]}']", f"plan={json.dumps(PLAN)}")
     run(tmp_path / "longer", "list=true", f"given=['{studied[0]}']", "steps=3")
+    unexplained = json.loads((studied[0] / "results.json").read_text())
+    for row in unexplained["rows"]:
+        row["explained"] = None
+    (tmp_path / "unexplained.json").write_text(json.dumps(unexplained))
+    run(tmp_path / "explained", "list=true", "explain=true", f"given=['{tmp_path / 'unexplained.json'}']")
     run(tmp_path / "otherwise", "list=true", f"given=['{studied[0]}']", 'probe=["readout.penalties=[1]"]')
-    assert "done" not in capsys.readouterr().out  # one wants plans, which the rows lack, and two other settings
+    assert "done" not in capsys.readouterr().out  # wants plans or explanations that rows lack, or other settings
+
+
+def test_experiment__takes_over_no_supervised_model_that_others_are_to_be_explained_by(
+    studied: tuple[Path, Plain], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    some = json.loads((studied[0] / "results.json").read_text())
+    some["rows"] = [row for row in some["rows"] if row["name"] != CELLS[2]]  # VICReg over static noise
+    (tmp_path / "some.json").write_text(json.dumps(some))
+    run(tmp_path / "out", "list=true", "explain=true", f"given=['{tmp_path / 'some.json'}']")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines] == ["done", "done", "-", "-", "done", "done"]
 
 
 def test_experiment__says_where_there_is_no_other_study(tmp_path: Path) -> None:

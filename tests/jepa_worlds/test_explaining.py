@@ -96,7 +96,7 @@ def test_explain__a_copy_of_dynamic_noise_is_bad_to_vicreg(trained: Runs, superv
     losses = explained(run, supervised("dynamic"))["losses"]
     assert losses["copy"]["total"] < constructed["total"]  # it pays to shrink
     assert losses["copy"]["total"] > losses["controlled"]["total"] + 5
-    assert losses["copy"]["total"] > losses["supervised"]["total"] + 5
+    assert losses["copy"]["total"] > losses["supervised"]["total"] + 1
 
 
 def test_explain__a_copy_of_static_noise_is_bad_to_objectives_that_ask_for_what_moves(trained: Runs) -> None:

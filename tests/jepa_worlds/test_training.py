@@ -500,6 +500,24 @@ def test_chosen_precision__measures_without_a_trace(
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+# --- averages
+
+
+def test_train_step__moves_averages_of_weights_once_after_them(windows: dict[str, Windows]) -> None:
+    seen: list[float] = []
+
+    class Averaging(Noisy):
+        def after_step(self) -> None:
+            seen.append(float(next(self.parameters()).detach().sum()))
+
+    model = Averaging()
+    made = Trainer(model, WEIGHTS, OPTIMIZERS["sgd"](model.parameters()), schedule(steps=2))
+    for step in range(2):
+        made.train_step(windows["train"].batch(step, 8, 0))
+        assert len(seen) == step + 1 and seen[-1] == float(next(model.parameters()).detach().sum())
+    assert seen[0] != seen[1]
+
+
 # --- signals
 
 
