@@ -62,7 +62,8 @@ class Steps:
         """By least squares where no wall is met: factors [B, T, F], actions [B, T−1, A]."""
         low, high = factors.amin(dim=(0, 1)), factors.amax(dim=(0, 1))
         free = (((factors[:, 1:] > low) & (factors[:, 1:] < high)) | (low == high)).all(dim=-1)
-        change, given = (factors[:, 1:] - factors[:, :-1])[free].double(), _with_one(actions)[free].double()
+        pairs = (factors[:, 1:] - factors[:, :-1])[free], _with_one(actions)[free]
+        change, given = (x.cpu().double() for x in pairs)  # not every device has double precision
         if not len(change) or bool((change == change[0]).all()):
             return cls(factors.new_zeros(given.shape[-1], change.shape[-1]), low, high, 0.0)
         weight = torch.linalg.pinv(given.mT @ given, hermitian=True) @ (given.mT @ change)  # also of what never differs
