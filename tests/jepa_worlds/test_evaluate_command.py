@@ -75,7 +75,8 @@ def test_evaluate__writes_results_in_the_shape_of_every_command(compared: Path, 
     for row in found["rows"]:
         assert row.keys() >= SHAPE | {"name", "config"}
         assert row["metrics"] == found["metrics"][row["name"]] and row["seconds"] > 0
-        assert row["curves"][0]["steps"] == [0, 8, 16]
+        steps = row["curves"][0]["steps"]
+        assert steps[:3] == [0, 8, 16] and (len(steps) == 3 or row["name"] == "pixels")  # which have as long as the run
         assert (row["dataset"] is None) == (row["name"] != "tiny")
         card = read_policy_card(Path(row["best"]))
         assert card["sees"] == row["config"]["sees"] and card["task"]["distractor"] == {}

@@ -25,7 +25,7 @@ def interrupt(*_args, **_kwargs):
 @pytest.mark.parametrize(
     ("name", "main", "place"),
     [
-        ("probe", probe.main, (evaluation, "score")),
+        ("probe", probe.main, (evaluation, "scores")),
         ("record", record.main, (video, "_tile")),
         ("demo", demo.main, (train, "main")),
     ],
