@@ -14,6 +14,7 @@ from torch import Tensor
 
 from agents.planners.core import Cost, Plan, Planner, shifted
 from envs import random
+from envs.arguments import require_whole
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,7 @@ class MPC:
         seed: int = 0,
         decided: Callable[[Plan, int], None] = lambda plan, judged: None,
     ) -> None:
-        for name, value in {"horizon": horizon, "executed": executed, "repeat": repeat}.items():
-            if type(value) is not int or value < 1:
-                raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+        require_whole(horizon=horizon, executed=executed, repeat=repeat)
         if executed > horizon:
             raise ValueError(f"executed={executed} actions are more than a plan of horizon={horizon} has")
         if space.choices != planner.choices:

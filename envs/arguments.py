@@ -42,6 +42,18 @@ def check_types(function: Callable[..., Any], arguments: Mapping[str, Any]) -> N
             raise ValueError(f"{owner}: {name} must be {' or '.join(KINDS[k][1] for k in kinds)}, got {value!r}")
 
 
+def require_whole(least: int = 1, *, or_none: bool = False, **numbers: Any) -> None:
+    """Refuse numbers that are not whole, or too small; None is allowed ``or_none``.
+
+    Raises:
+        ValueError: there is one.
+    """
+    for name, number in numbers.items():
+        if not ((_is(number, int) and number >= least) or (or_none and number is None)):
+            null = ", or null" if or_none else ""
+            raise ValueError(f"{name} must be an integer of at least {least}{null}, got {number!r}")
+
+
 def _is(value: Any, kind: type) -> bool:
     truth = isinstance(value, (bool, np.bool_))  # which Python counts among the integers
     return isinstance(value, KINDS[kind][0]) and (kind is bool or not truth)

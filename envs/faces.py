@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from envs.arguments import check_types
+from envs.arguments import check_types, require_whole
 from envs.checks import checked_actions, checked_mask, checked_options, one_each
 from envs.core import Factors, State, World, merge, replace
 from envs.distractors.core import DistractedWorld, Distractor
@@ -143,8 +143,7 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv[NDArray[np.uint8], NDArray, NDAr
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         **kwargs: Any,
     ) -> None:
-        if num_envs < 1:
-            raise ValueError(f"num_envs must be at least 1, got {num_envs!r}")
+        require_whole(num_envs=num_envs)
         self.world = build_world(world, **kwargs)
         self.num_envs = num_envs
         self.render_mode = _checked_render_mode(render_mode)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.arguments import require_whole
 from envs.core import Factors, State, World
 from envs.distractors.core import DistractedWorld
 from envs.random import Key
@@ -22,8 +23,7 @@ class StackedWorld(World):
     """
 
     def __init__(self, world: DistractedWorld, depth: int) -> None:
-        if type(depth) is not int or depth < 1:
-            raise ValueError(f"frame_stack must be an integer of at least 1, got {depth!r}")
+        require_whole(frame_stack=depth)
         self.world, self.depth, self.layers = world, depth, world.layers
         height, width, channels = world.frame_shape
         self.frame_shape = (height, width, channels * depth)

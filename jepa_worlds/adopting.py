@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from agents.world_models.core import Batch, WorldModel
+from envs.arguments import require_whole
 from jepa_worlds import evaluation
 from jepa_worlds.app import Plain
 from jepa_worlds.checkpoint import CARD, rebuilt, save
@@ -59,11 +60,9 @@ def adopt(
         raise ValueError(f"out={str(run)!r} exists: choose another folder, or remove it")
     config, dataset = _as_read(config), Dataset(data)
     twin = _twin(model, config, trust)
-    named = {"batch_size": (batch_size, 2), "seed": (seed, 0)}
-    own = {f"the model's {name}": (getattr(twin, name, None), 1) for name in ("latent_dim", "context")}
-    for name, (value, least) in {**named, **own}.items():
-        if type(value) is not int or value < least:
-            raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+    require_whole(2, batch_size=batch_size)
+    require_whole(0, seed=seed)
+    require_whole(**{f"the model's {name}": getattr(twin, name, None) for name in ("latent_dim", "context")})
     evaluation.require_room(twin, window)
     windows, device = evaluation.split_windows(dataset, window)["validation"], next(twin.parameters()).device
     batch = {name: x.to(device) for name, x in windows.take(np.arange(min(TRIED, len(windows)))).items()}

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
+from envs.arguments import require_whole
 from jepa_worlds.app import command, plain
 from jepa_worlds.benchmarking import FACES, Row, Settings, collection, environments, sampling, training
 from jepa_worlds.planning_speed import planning
@@ -84,8 +85,7 @@ def _check(settings: Settings) -> None:
     for key, counts in lists.items():
         if not (isinstance(counts, list) and counts and all(type(n) is int and n >= 1 for n in counts)):
             raise ValueError(f"{key} must be a list of numbers of worlds, each at least 1, got {counts!r}")
-    if type(chosen["horizon"]) is not int or chosen["horizon"] < 1:
-        raise ValueError(f"planning.horizon must be an integer of at least 1, got {chosen['horizon']!r}")
+    require_whole(**{"planning.horizon": chosen["horizon"]})
     if type(chosen["seconds"]) not in (int, float) or not 0 <= chosen["seconds"] < float("inf"):
         raise ValueError(f"planning.seconds must be a finite number of at least 0, got {chosen['seconds']!r}")
 

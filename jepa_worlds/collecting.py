@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 from agents.actions import described
 from agents.behaviours.core import Behaviour
 from envs import random
+from envs.arguments import require_whole
 from jepa_worlds.behaviours import identified, make_behaviour
 from jepa_worlds.dataset import FORMAT, Split
 from jepa_worlds.environments import distractors, factors_of, goal_of, how_many, make_vec
 from jepa_worlds.files import versions
 from jepa_worlds.sharding import Columns, shard_episodes, split_episodes, write_dataset
-
-OPTIONAL = ("shard_episodes", "num_envs")
 
 
 @dataclass(frozen=True)
@@ -45,10 +44,8 @@ class Collection:
     def __post_init__(self) -> None:
         if not (isinstance(self.env, dict) and isinstance(self.env.get("id"), str)):
             raise ValueError(f"env must have an id, such as jepa_worlds/MovingDot-v0; got {self.env!r}")
-        for name in ("episodes", "episode_length", "shard_episodes", "num_envs"):
-            value = getattr(self, name)
-            if (type(value) is not int or value < 1) and not (name in OPTIONAL and value is None):
-                raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+        require_whole(episodes=self.episodes, episode_length=self.episode_length)
+        require_whole(or_none=True, shard_episodes=self.shard_episodes, num_envs=self.num_envs)
         if type(self.seed) is not int or not 0 <= self.seed < 2**64:
             raise ValueError(f"seed must be an integer from 0 to 2**64 - 1, got {self.seed!r}")
         self.splits()

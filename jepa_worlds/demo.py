@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from agents.objectives.vicreg import vicreg_bound
+from envs.arguments import require_whole
 from jepa_worlds import collect, train
 from jepa_worlds.app import command, composed, override, plain
 from jepa_worlds.checkpoint import read_card
@@ -73,9 +74,7 @@ def _check(settings: dict[str, Any], out: Path) -> None:
     before = read_config(out)
     if before and "rows" not in before:
         raise ValueError(f"out={str(out)!r} holds what another command wrote: choose another folder")
-    for name in ("film_episodes", "film_columns"):
-        if not (isinstance(settings[name], int) and settings[name] >= 1):
-            raise ValueError(f"{name} must be an integer of at least 1, got {settings[name]!r}")
+    require_whole(**{name: settings[name] for name in ("film_episodes", "film_columns")})
     check_writable(out / "demo.mp4", settings["fps"])
 
 

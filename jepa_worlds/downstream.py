@@ -19,6 +19,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize, s
 
 from agents.policies.vec_env import ObservedVecEnv
 from envs import random
+from envs.arguments import require_whole
 from jepa_worlds.algorithms import make_algorithm
 from jepa_worlds.app import Plain
 from jepa_worlds.checkpoint import WEIGHTS, load
@@ -83,9 +84,7 @@ class Training:
         numbers["policy.num_envs"] = self.policy["num_envs"]
         if self.task["episode_length"] is not None:
             numbers["episode_length"] = self.task["episode_length"]
-        for name, value in numbers.items():
-            if type(value) is not int or value < 1:
-                raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+        require_whole(**numbers)
         for name in ("normalise_observations", "normalise_rewards"):
             if type(self.policy[name]) is not bool:
                 raise ValueError(f"policy.{name} must be true or false, got {self.policy[name]!r}")

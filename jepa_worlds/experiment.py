@@ -14,6 +14,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from envs.arguments import require_whole
 from jepa_worlds import search
 from jepa_worlds.app import Plain, command, plain, require_types
 from jepa_worlds.bars import bar
@@ -81,8 +82,7 @@ def _checked(settings: Plain) -> Grid:
     lists = dict.fromkeys(("collect", "train", "probe", "plan", "trust", "given"), list)
     require_types(settings, list=bool, explain=bool, **lists)
     jobs, job = settings["jobs"], settings["job"]
-    if jobs is not None and (type(jobs) is not int or jobs < 1):
-        raise ValueError(f"jobs must be an integer of at least 1, or null, got {jobs!r}")
+    require_whole(or_none=True, jobs=jobs)
     if job is not None and (type(job) is not int or job < 0):
         raise ValueError(f"job must be the number of a cell, or null for all, got {job!r}; list=true numbers them")
     chosen_device(settings["device"])

@@ -24,6 +24,7 @@ from agents.solutions import Imagine, Readout, Steps, fit, fourier_features, reg
 from agents.world_models.core import NoDecoder, WorldModel
 from agents.world_models.encoder_predictor import EncoderPredictor
 from agents.world_models.frame_model import imagined
+from envs.arguments import require_whole
 from jepa_worlds.app import Plain
 from jepa_worlds.build import build
 from jepa_worlds.checkpoint import WEIGHTS, load, read_card
@@ -129,8 +130,7 @@ def _checked(run: Path, supervised: Path | None, steps: int) -> tuple[dict[str, 
         FileNotFoundError: there is no such run.
         ValueError: a negative number of steps, or another dataset for the supervised run.
     """
-    if not isinstance(steps, int) or steps < 0:
-        raise ValueError(f"steps must be an integer of at least 0, got {steps!r}")
+    require_whole(0, steps=steps)
     card, other = read_card(run), read_card(supervised) if supervised else None
     if other and other["dataset"]["hash"] != card["dataset"]["hash"]:
         raise ValueError(

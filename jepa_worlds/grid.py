@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from envs.arguments import require_whole
 from jepa_worlds.app import Plain
 from jepa_worlds.choices import check_keys, check_levels, check_overrides, chosen, first_given, require_known
 from jepa_worlds.search import Search, trials
@@ -191,9 +192,7 @@ def read_grid(settings: Plain) -> Grid:
     layers = [settings, _subset(settings["subset"], preset.get("subset"), experiment), preset]
     known = {"methods": experiment["methods"], "panels": experiment["panels"]}
     made = {key: first_given(key, [*layers, {**experiment, **dict.fromkeys(known)}]) for key in CHOICES}
-    for key in COUNTS:
-        if made[key] is not None and (type(made[key]) is not int or made[key] < 1):
-            raise ValueError(f"{key} must be an integer of at least 1, got {made[key]!r}")
+    require_whole(or_none=True, **{key: made[key] for key in COUNTS})
     methods = {n: _made(Method, f"method {n!r}", x) for n, x in chosen("methods", made["methods"], known["methods"])}
     panels = {n: _made(Panel, f"panel {n!r}", x) for n, x in chosen("panels", made["panels"], known["panels"])}
     levels = check_levels(made["levels"] if made["levels"] is not None else [None])
@@ -204,8 +203,7 @@ def read_grid(settings: Plain) -> Grid:
     _check_plans([*(preset.get("plan") or []), *(experiment.get("plan") or []), *settings["plan"]], panels)
     drawn = _add_trials(methods, made["trials"] or 0, settings["search_seed"])
     first = settings["first_seed"]
-    if type(first) is not int or first < 0:
-        raise ValueError(f"first_seed must be an integer of at least 0, got {first!r}")
+    require_whole(0, first_seed=first)
     return Grid(
         name=experiment["name"],
         title=experiment["title"],

@@ -15,6 +15,7 @@ from torch import Tensor
 from agents.actions import vectors
 from agents.heads.core import Head, Trajectories
 from agents.world_models.core import WorldModel
+from envs.arguments import require_whole
 from jepa_worlds.bars import bar
 from jepa_worlds.build import build
 from jepa_worlds.checkpoint import load_tensors, save_tensors
@@ -26,7 +27,12 @@ FRAMES = 1024  # encoded at a time
 
 @torch.no_grad()
 def trajectories(
-    model: WorldModel, dataset: Dataset, split: Split = "train", limit: int = 200_000, desc: str | None = None
+    model: WorldModel,
+    dataset: Dataset,
+    split: Split = "train",
+    limit: int = 200_000,
+    imagined: int = 0,
+    desc: str | None = None,
 ) -> Trajectories:
     """The latents of whole episodes, with actions, rewards and the goals that they would be, on the model's device.
 
@@ -37,6 +43,8 @@ def trajectories(
         dataset: one that fits it.
         split: which episodes.
         limit: the first of them, with at most this many frames together; at least one episode.
+        imagined: after each latent that is encoded, so many are predicted from it; episodes are cut before each that
+            is encoded. 0: all are encoded.
         desc: of the progress bar; None for none.
 
     Raises:
@@ -50,11 +58,15 @@ def trajectories(
     for shard, some in bar(chosen, desc=desc, unit="batch", disable=None if desc else True, leave=False):
         batch = _batch(shard, some, dataset.manifest["action"])
         found = model.encode(*(batch[name].to(device) for name in ("frames", "actions"))).float()[:, first:]
+        if imagined:
+            found = _imagined(model, found, batch["actions"][:, first:].to(device), imagined)
         latents.append(found.flatten(0, 1))
         for name in ("actions", "rewards"):  # a row for every frame: the one after the last step means nothing
             rows = batch[name][:, first:]
             columns[name].append(torch.cat([rows, torch.zeros_like(rows[:, :1])], dim=1).flatten(0, 1))
-        columns["length"].append(torch.full((found.shape[0],), found.shape[1]))
+        part = imagined + 1 if imagined else found.shape[1]
+        lengths = torch.tensor([min(part, found.shape[1] - start) for start in range(0, found.shape[1], part)])
+        columns["length"].append(lengths.repeat(len(found)))
     if not chosen:
         raise ValueError(
             f"dataset {str(dataset.path)!r} has no {split} episode of at least {first + 2} frames, and the model makes "
@@ -67,6 +79,15 @@ def trajectories(
     last = torch.repeat_interleave(length.cumsum(dim=0) - 1, length)
     actions, rewards = (torch.cat(columns[name]).to(device) for name in ("actions", "rewards"))
     return Trajectories(joined, actions, last.to(device), rewards, model.achieved_goal(joined))
+
+
+def _imagined(model: WorldModel, latents: Tensor, actions: Tensor, steps: int) -> Tensor:
+    """Every (steps + 1)-th latent, and what is predicted from it in between: [B, T, D], [B, T−1, A] -> [B, T, D]."""
+    parts = []
+    for start in range(0, latents.shape[1], steps + 1):
+        first, taken = latents[:, start : start + 1], actions[:, start : start + steps]
+        parts += [first, model.predict(first, taken).float()] if taken.shape[1] else [first]
+    return torch.cat(parts, dim=1)
 
 
 def sizes(model: WorldModel, card: dict[str, Any]) -> dict[str, Any]:
@@ -120,9 +141,7 @@ def fit_head(
         ValueError: a setting that is out of range, latents of another size, data without what the head needs, or a loss
             that is no longer finite.
     """
-    for name, number in {"steps": steps, "batch_size": batch_size}.items():
-        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise ValueError(f"{name} must be an integer of at least 1, got {number!r}")
+    require_whole(steps=steps, batch_size=batch_size)
     if not (isinstance(lr, (int, float)) and 0 < lr < math.inf):
         raise ValueError(f"lr must be a positive number, got {lr!r}")
     if data.latents.shape[1] != head.latent_dim:

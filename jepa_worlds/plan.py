@@ -12,6 +12,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from envs.arguments import require_whole
 from jepa_worlds.app import CONFIGS, Plain, command, plain, require_types
 from jepa_worlds.bars import bar
 from jepa_worlds.build import TRUSTED, build
@@ -97,9 +98,8 @@ def check(settings: Plain) -> None:
         known = sorted(str(file.relative_to(folder).with_suffix("")) for file in folder.rglob("*.yaml"))
         raise ValueError(f"protocol=… must be given, one of {', '.join(known)}")
     require_types(settings, runs=list, baselines=list, trust=list, ceiling=bool, film=bool, verify=bool)
-    for name, least in {"num_envs": 1, "shown": 0}.items():
-        if type(settings[name]) is not int or settings[name] < least:
-            raise ValueError(f"{name} must be an integer of at least {least}, got {settings[name]!r}")
+    require_whole(num_envs=settings["num_envs"])
+    require_whole(0, shown=settings["shown"])
     if settings["precision"] not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {settings['precision']!r}")
     trusted = (*TRUSTED, *settings["trust"])

@@ -128,9 +128,9 @@ class Comparison:
     def _note_reach(self, name: str, fitted: Fitted) -> None:
         """Note if a model that was trained here is asked for longer rollouts than it was trained on."""
         ahead = self.protocol.horizon * self.protocol.action_repeat
-        trained = fitted.card["window"] - fitted.model.context
-        if fitted.card["steps"] and ahead > trained:
-            self.notes.append(f"Plans reach {ahead} steps ahead; {name} was trained on rollouts of {trained}.")
+        if fitted.card["steps"] and ahead > fitted.rolled_out:
+            trained = f"{name} was trained on rollouts of {fitted.rolled_out}"
+            self.notes.append(f"Plans reach {ahead} steps ahead; {trained}.")
 
     def _planners(self) -> list[Row]:
         return [

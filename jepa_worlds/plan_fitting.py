@@ -23,7 +23,7 @@ from jepa_worlds.checkpoint import WEIGHTS, load, read_card
 from jepa_worlds.dataset import Dataset, Split
 from jepa_worlds.evaluation import Features
 from jepa_worlds.files import digest
-from jepa_worlds.heads import fitted_head, sizes, trajectories
+from jepa_worlds.heads import fitted_head, new_head, sizes, trajectories
 from jepa_worlds.probe import fitting_dataset
 from jepa_worlds.windows import Windows
 
@@ -69,6 +69,7 @@ class Fitted:
         self.dataset: Dataset = fitting_dataset(self.card, settings["data"], settings["verify"])
         self._readouts: dict[str, Readout] = {}  # what was asked for once
         self._heads: dict[tuple[str, int], Head] = {}
+        self._known: dict[int, Trajectories] = {}  # by how many steps are imagined
         self.identity = {"weights": digest(Path(run) / WEIGHTS), "dataset": self.dataset.content_hash}
 
     def require(self, needs: Iterable[str], goal: Factors) -> None:
@@ -114,12 +115,14 @@ class Fitted:
             ValueError: there is none of that name.
         """
         if (name, seed) not in self._heads:
+            config = self.head_config(name)
+            steps = self.rolled_out if new_head(config, seed, self.trust).imagined else 0
             head = fitted_head(
                 name,
-                self.head_config(name),
-                lambda: self._trajectories,
+                config,
+                lambda: self._trajectories(steps),
                 self.folder / f"seed-{seed}",
-                self.identity,
+                {**self.identity, "imagined": steps},
                 seed=seed,
                 trust=self.trust,
                 desc=f"fit {name}, seed {seed}",
@@ -151,6 +154,12 @@ class Fitted:
         evaluation.require_two(self.dataset, windows)
         return {s: evaluation.features(self.model, windows[s], LIMITS[s], f"encode {s}") for s in windows}
 
-    @cached_property
-    def _trajectories(self) -> Trajectories:
-        return trajectories(self.model, self.dataset, desc="encode episodes")
+    @property
+    def rolled_out(self) -> int:
+        """The steps for which the model has learned to predict."""
+        return self.card["window"] - self.model.context
+
+    def _trajectories(self, imagined: int) -> Trajectories:
+        if imagined not in self._known:
+            self._known[imagined] = trajectories(self.model, self.dataset, imagined=imagined, desc="encode episodes")
+        return self._known[imagined]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from agents.probes.core import Probe
 from agents.probes.ridge import Ridge
 from agents.world_models.core import WorldModel
+from envs.arguments import require_whole
 from jepa_worlds import evaluation
 from jepa_worlds.build import TRUSTED, build
 from jepa_worlds.dataset import SPLITS, Dataset, Split
@@ -60,9 +61,7 @@ class ModelProbe:
         readout: dict[str, Any],
         trust: Sequence[str] = (),
     ) -> None:
-        for split, limit in limits.items():
-            if not isinstance(limit, int) or limit < 2:
-                raise ValueError(f"protocol.{split}_windows must be an integer of at least 2, got {limit!r}")
+        require_whole(2, **{f"protocol.{split}_windows": limit for split, limit in limits.items()})
         evaluation.require_room(model, window)
         self.model, self.limits, self.readout, self.trust = model, limits, readout, trust
         self.device = next(model.parameters()).device

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.arguments import require_whole
 from envs.core import Factors, apart
 from jepa_worlds.app import Plain
 from jepa_worlds.probe import protocol_id
@@ -46,7 +47,7 @@ class Goals:
                 f"{self.ahead!r} and {self.behaviour!r}"
             )
         if self.ahead is not None:
-            _positive(**{"goals.ahead": self.ahead})
+            require_whole(**{"goals.ahead": self.ahead})
         if self.state is not None and not (isinstance(self.state, Mapping) and self.state):
             raise ValueError(
                 f"goals.state must be variables of a state, as in {{angle: 0, velocity: 0}}: {self.state!r}"
@@ -115,7 +116,7 @@ class Protocol:
             if getattr(self, name) not in known:
                 raise ValueError(f"protocol.{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
         counts = ("budget", "horizon", "executed", "action_repeat", "episodes")
-        _positive(**{f"protocol.{name}": getattr(self, name) for name in counts})
+        require_whole(**{f"protocol.{name}": getattr(self, name) for name in counts})
         if self.executed > self.horizon:
             raise ValueError(
                 f"protocol.executed={self.executed} actions are more than a plan of protocol.horizon={self.horizon} has"
@@ -155,12 +156,6 @@ class Protocol:
                 f"protocol.success.factor={name!r} is none of the factors of the worlds: {sorted(factors)}"
             )
         return apart(factors[name], goal[name])
-
-
-def _positive(**values: Any) -> None:
-    for name, value in values.items():
-        if type(value) is not int or value < 1:
-            raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
 
 
 def _made(kind: type[Any], settings: Any, where: str) -> Any:

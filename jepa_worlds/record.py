@@ -15,6 +15,7 @@ import torch
 from omegaconf import DictConfig
 
 from agents.world_models.core import NoDecoder
+from envs.arguments import require_whole
 from jepa_worlds.acting import policy_clips
 from jepa_worlds.app import command, plain, require_types
 from jepa_worlds.evaluation import Score
@@ -37,10 +38,8 @@ def main(config: DictConfig) -> Path:
     require_types(settings, trust=list)
     out, run = Path(str(settings["out"])), Path(str(settings["run"]))
     check_writable(out, settings["fps"])
-    for name in ("episodes", "at_once", "steps"):
-        value = settings[name]
-        if not ((isinstance(value, int) and value >= 1) or (name == "steps" and value is None)):
-            raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+    require_whole(**{name: settings[name] for name in ("episodes", "at_once")})
+    require_whole(or_none=True, steps=settings["steps"])
     policy = find_policy(run)
     if policy != run or (policy / CARD).is_file():
         shown = policy_clips(policy, settings)

@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from torch.quasirandom import SobolEngine
 
+from envs.arguments import require_whole
+
 Search = dict[str, list[Any]]
 """What is drawn for a key: ``[low, high, log]``, ``[low, high, linear]``, or one of a list of choices."""
 
@@ -50,9 +52,7 @@ def trials(method: str, search: Search, count: int, seed: int) -> Iterator[tuple
     Raises:
         ValueError: a count or a seed that is none, or a range that cannot be drawn from.
     """
-    for name, value in {"trials": count, "search_seed": seed}.items():
-        if type(value) is not int or value < 0:
-            raise ValueError(f"{name} must be an integer of at least 0, got {value!r}")
+    require_whole(0, trials=count, search_seed=seed)
     for key, values in search.items():
         _check(f"search of {method!r}: {key}", values)
     if not (search and count):

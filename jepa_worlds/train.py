@@ -15,6 +15,7 @@ from omegaconf import DictConfig, open_dict
 
 from agents.objectives.core import weighted_sum
 from agents.world_models.core import WorldModel
+from envs.arguments import require_whole
 from jepa_worlds import evaluation
 from jepa_worlds.app import command, plain, require_all, require_types
 from jepa_worlds.build import build
@@ -92,8 +93,7 @@ def spec(dataset: Dataset, frames: int = 1) -> dict[str, Any]:
     Raises:
         ValueError: a number of frames that is not positive.
     """
-    if not isinstance(frames, int) or frames < 1:
-        raise ValueError(f"model.frames must be an integer of at least 1, got {frames!r}")
+    require_whole(**{"model.frames": frames})
     height, width, channels = dataset.manifest["frame_shape"]
     frame_mean, frame_std = dataset.statistics("frames")
     action_mean, action_std = dataset.statistics("actions")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from agents import diagnostics
 from agents.objectives.core import Terms, weighted_sum
 from agents.world_models.core import Batch, WorldModel
+from envs.arguments import require_whole
 from jepa_worlds.bars import bar
 from jepa_worlds.checkpoint import load_tensors, save_tensors
 from jepa_worlds.runs import MetricsLog
@@ -45,11 +46,9 @@ class Schedule:
     save_every: int
 
     def __post_init__(self) -> None:
-        least = {"steps": 0, "batch_size": 2, "seed": 0, "log_every": 1, "diagnose_every": 1, "save_every": 1}
-        for name, minimum in least.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < minimum:
-                raise ValueError(f"{name} must be an integer of at least {minimum}, got {value!r}")
+        require_whole(0, steps=self.steps, seed=self.seed)
+        require_whole(2, batch_size=self.batch_size)
+        require_whole(log_every=self.log_every, diagnose_every=self.diagnose_every, save_every=self.save_every)
         if not (isinstance(self.warmup, (int, float)) and 0 <= self.warmup < 1):
             raise ValueError(f"warmup is a share of the steps, in [0, 1), got {self.warmup!r}")
         if not (isinstance(self.clip, (int, float)) and self.clip > 0):

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -90,8 +91,10 @@ class Head(nn.Module, ABC):
 
     Attributes:
         latent_dim: size D of a latent.
+        imagined: whether it is to judge latents that a model predicts, and so is to be fitted on such.
     """
 
+    imagined: ClassVar[bool] = False
     mean: Tensor
     std: Tensor
 

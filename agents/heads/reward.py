@@ -15,6 +15,9 @@ from agents.probes.core import moments
 class Reward(Head):
     """r(z_t, a_t, z_{t+1}) = network([z_t, a_t, z_{t+1}]), fitted by mean squared error on standardised rewards.
 
+    It is fitted on latents that the model imagines, as it will judge such: an error of the model that is the same every
+    time is no error of the reward then.
+
     Args:
         latent_dim, action_dim: sizes D and A.
         hidden_dims: widths of the network's hidden layers.
@@ -23,6 +26,7 @@ class Reward(Head):
         ValueError: a size that is not positive; in `prepare`, a dataset without rewards or with a single one.
     """
 
+    imagined = True
     action_mean: Tensor
     action_std: Tensor
     reward_mean: Tensor

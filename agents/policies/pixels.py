@@ -9,6 +9,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from agents.policies.core import Goal, Observer
+from envs.arguments import require_whole
 from envs.core import Factors, State
 
 
@@ -29,8 +30,7 @@ class Pixels(Observer):
     frames: int = 1
 
     def __post_init__(self) -> None:
-        if not isinstance(self.frames, int) or self.frames < 1:
-            raise ValueError(f"frames must be an integer of at least 1, got {self.frames!r}")
+        require_whole(frames=self.frames)
 
     def space(self, frame_shape: tuple[int, ...], factor_space: spaces.Dict, goal: bool) -> spaces.Box:
         height, width, channels = frame_shape

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from agents.objectives.core import Beliefs, Terms, Views
 from agents.world_models.core import Batch, WorldModel
+from envs.arguments import require_whole
 
 
 class FrameModel(WorldModel, ABC):
@@ -46,8 +47,7 @@ class FrameModel(WorldModel, ABC):
         frames: int = 1,
     ) -> None:
         super().__init__()
-        if not isinstance(frames, int) or frames < 1:
-            raise ValueError(f"frames must be an integer of at least 1, got {frames!r}")
+        require_whole(frames=frames)
         self.latent_dim, self.context = latent_dim, frames
         self.register_buffer("frame_mean", torch.tensor(frame_mean).view(-1, 1, 1))  # [C, 1, 1]
         self.register_buffer("frame_std", torch.tensor(frame_std).view(-1, 1, 1))

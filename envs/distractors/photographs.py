@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs import random
+from envs.arguments import require_whole
 from envs.core import State
 from envs.distractors.background import Source
 from envs.random import Key
@@ -57,8 +58,7 @@ class Photographs(Source):
     zoom: float = 0.25
 
     def __post_init__(self) -> None:
-        if self.limit is not None and (type(self.limit) is not int or self.limit < 1):
-            raise ValueError(f"limit must be an integer of at least 1, or None for all pictures; got {self.limit!r}")
+        require_whole(or_none=True, limit=self.limit)
         for name in ("speed", "zoom"):
             if not (np.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise ValueError(f"{name} must be finite and at least 0, got {getattr(self, name)!r}")

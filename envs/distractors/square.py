@@ -9,6 +9,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from envs import random
+from envs.arguments import require_whole
 from envs.core import Factors, State
 from envs.distractors.core import UNPLAYED, Distractor, Dynamics, FrameShape, Picture
 from envs.random import Key
@@ -36,8 +37,7 @@ class Square(Distractor):
     speed: float = 1.0
 
     def __post_init__(self) -> None:
-        if type(self.side) is not int or self.side < 1:
-            raise ValueError(f"side must be an integer of at least 1 px, got {self.side!r}")
+        require_whole(side=self.side)
         if self.dynamics not in UNPLAYED:
             raise ValueError(f"dynamics of a square must be one of {UNPLAYED}, got {self.dynamics!r}")
         if not np.isfinite(self.speed):

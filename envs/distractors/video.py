@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs import random
+from envs.arguments import require_whole
 from envs.core import State
 from envs.distractors.background import Source
 from envs.distractors.photographs import PICTURES, opened
@@ -54,10 +55,8 @@ class Video(Source):
     frames: int = 10_000
 
     def __post_init__(self) -> None:
-        for name in ("limit", "frames"):
-            value = getattr(self, name)
-            if (type(value) is not int or value < 1) and not (name == "limit" and value is None):
-                raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+        require_whole(frames=self.frames)
+        require_whole(or_none=True, limit=self.limit)
 
     def sample(self, key: Key, frame_shape: tuple[int, int, int], held_out: bool) -> NDArray[np.uint8]:
         frames, start, length = _clips(self, frame_shape, held_out)

@@ -11,6 +11,7 @@ from gymnasium import spaces
 from gymnasium.wrappers import AddRenderObservation
 from numpy.typing import NDArray
 
+from envs.arguments import require_whole
 from envs.core import Factors
 from envs.distractors.wrapper import checked_colour, keyed
 from envs.external.gl import foreground, labels_of_viewer
@@ -45,8 +46,7 @@ class Frames(gymnasium.Wrapper[NDArray[np.uint8], Any, Any, Any]):
         tolerance: int = 0,
         info_factors: Sequence[str] = (),
     ) -> None:
-        if type(size) is not int or size < 1:
-            raise ValueError(f"size must be an integer of at least 1 px, got {size!r}")
+        require_whole(size=size)
         self.observes_image = is_image(env.observation_space)
         if not self.observes_image:
             env = _with_rendering(env)

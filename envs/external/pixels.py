@@ -12,7 +12,7 @@ from gymnasium import spaces
 from gymnasium.wrappers import FrameStackObservation, GrayscaleObservation
 from numpy.typing import NDArray
 
-from envs.arguments import check_types
+from envs.arguments import check_types, require_whole
 from envs.distractors.core import Distractor
 from envs.distractors.wrapper import Distracted
 from envs.external.frames import Frames
@@ -63,8 +63,7 @@ class PixelEnv(gymnasium.Env[NDArray[np.uint8], Any]):
         check_types(PixelEnv.__init__, {"grey": grey, "tolerance": tolerance, "held_out": held_out})
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
-        if type(frame_stack) is not int or frame_stack < 1:
-            raise ValueError(f"frame_stack must be an integer of at least 1, got {frame_stack!r}")
+        require_whole(frame_stack=frame_stack)
         seen: gymnasium.Env[Any, Any] = Frames(
             ActionRepeat(env, action_repeat), size, key_colour, tolerance, info_factors
         )

@@ -6,6 +6,8 @@ from typing import Any, SupportsFloat
 
 import gymnasium
 
+from envs.arguments import require_whole
+
 
 class ActionRepeat(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Every action is taken several times, or until the episode ends; the rewards are added up.
@@ -14,8 +16,7 @@ class ActionRepeat(gymnasium.Wrapper[Any, Any, Any, Any]):
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], times: int) -> None:
-        if type(times) is not int or times < 1:
-            raise ValueError(f"action_repeat must be an integer of at least 1, got {times!r}")
+        require_whole(action_repeat=times)
         super().__init__(env)
         self.times = times
 

@@ -13,6 +13,7 @@ from typing import Any
 import gymnasium
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
+from envs.arguments import require_whole
 from envs.external.gl import VARIABLE
 
 EnvFns = Sequence[Callable[[], gymnasium.Env]]
@@ -38,8 +39,7 @@ def vectorised(
     Raises:
         ValueError: no environments.
     """
-    if num_envs < 1:
-        raise ValueError(f"num_envs must be at least 1, got {num_envs!r}")
+    require_whole(num_envs=num_envs)
     make = partial(_make, name, max_episode_steps, kwargs)
     if num_envs == 1 or not processes:
         return InThisProcess([make] * num_envs, autoreset_mode=autoreset_mode)

@@ -11,6 +11,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from envs import random
+from envs.arguments import require_whole
 from envs.collisions import slide
 from envs.core import Factors, State, apart
 from envs.drawing import Canvas, DrawnWorld
@@ -73,10 +74,8 @@ class PointMaze(GoalWorld, DrawnWorld):
         terminate: bool = False,
     ) -> None:
         self.cells = read_maze(maze)  # [rows, columns], True for walls
-        if not (isinstance(size, int) and size >= max(self.cells.shape)):
-            raise ValueError(f"size must be a whole number of px, at least {max(self.cells.shape)}, got {size!r}")
-        if not (isinstance(frame_skip, int) and frame_skip >= 1):
-            raise ValueError(f"frame_skip must be a whole number of at least 1, got {frame_skip!r}")
+        require_whole(max(self.cells.shape), size=size)
+        require_whole(frame_skip=frame_skip)
         self.grid = Grid(size, self.cells)
         self.boxes = self._boxes()
         super().__init__(REACH * self.grid.scale, reward, terminate, show_goal)

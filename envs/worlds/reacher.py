@@ -7,6 +7,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from envs import random
+from envs.arguments import require_whole
 from envs.core import Factors, State, apart
 from envs.drawing import Canvas, DrawnWorld, View
 from envs.goals import Reward
@@ -63,8 +64,7 @@ class Reacher(DrawnWorld):
     ) -> None:
         if not 0 < target_size < np.inf:
             raise ValueError(f"target_size must be positive and finite, got {target_size!r}")
-        if not (isinstance(frame_skip, int) and frame_skip >= 1):
-            raise ValueError(f"frame_skip must be a whole number of at least 1, got {frame_skip!r}")
+        require_whole(frame_skip=frame_skip)
         if reward not in ("sparse", "dense"):
             raise ValueError(f"reward must be 'sparse' or 'dense', got {reward!r}")
         self.target_size, self.frame_skip, self.dense = target_size, frame_skip, reward == "dense"

@@ -9,6 +9,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from envs import random
+from envs.arguments import require_whole
 from envs.collisions import slide
 from envs.core import Factors, State, apart
 from envs.drawing import Canvas, DrawnWorld
@@ -60,8 +61,7 @@ class TwoRooms(GoalWorld, DrawnWorld):
         reward: Reward = "sparse",
         terminate: bool = False,
     ) -> None:
-        if not (isinstance(size, int) and size >= 16):
-            raise ValueError(f"size must be a whole number of px, at least 16, got {size!r}")
+        require_whole(16, size=size)
         super().__init__(size / 16, reward, terminate, show_goal)
         self.thickness = _length("thickness", thickness, size / 16)
         self.door_width = _length("door_width", door_width, 3 * size / 16)

@@ -48,7 +48,7 @@ def test_make__refuses_what_is_no_distractor(make, bad):
 
 @pytest.mark.parametrize("n", [0, -1])
 def test_make_vec__refuses_no_worlds(n):
-    with pytest.raises(ValueError, match=f"num_envs must be at least 1, got {n}"):
+    with pytest.raises(ValueError, match=f"num_envs must be an integer of at least 1, got {n}"):
         vector(n=n)
 
 

@@ -188,7 +188,7 @@ def test_evaluate__has_another_protocol_only_where_arguments_of_pixels_matter() 
         (["env.size=32"], r"does not take frames of shape \(32, 32, 1\)"),
         (["timesteps=0"], "timesteps must be an integer of at least 1, got 0"),
         (["seeds=0"], "seeds must be an integer of at least 1, got 0"),
-        (["jobs=0"], "jobs must be an integer of at least 1, got 0"),
+        (["jobs=0"], "jobs must be an integer of at least 1, or null, got 0"),
         (["first_seed=-1"], "seed of a policy must be an integer from 0"),
         (["episode_length=0"], "episode_length must be an integer of at least 1, got 0"),
         (["policy.normalise_rewards=maybe"], "policy.normalise_rewards must be true or false, got 'maybe'"),

@@ -112,6 +112,29 @@ def test_trajectories__of_the_first_episodes(races: Dataset) -> None:
     assert len(trajectories(model, races, limit=1).steps()) >= 1  # one episode at least
 
 
+@pytest.mark.parametrize("context", [1, 3])
+@pytest.mark.parametrize("steps", [1, 3, 50])
+def test_trajectories__that_are_imagined_begin_with_what_is_encoded(races: Dataset, steps: int, context: int) -> None:
+    class Counting(FirstPixels):
+        def predict(self, latents: Tensor, actions: Tensor) -> Tensor:
+            """The number of the step where pixels would be, and the sum of the actions as it is."""
+            number = torch.arange(1.0, 1 + actions.shape[1])[None, :, None].expand(len(actions), -1, 3)
+            return torch.cat([-number, latents[:, -1:, 3:] + actions.sum(dim=2).cumsum(dim=1)[..., None]], dim=2)
+
+    whole, found = trajectories(FirstPixels(context), races), trajectories(Counting(context), races, imagined=steps)
+    row = torch.arange(len(whole.last))
+    first = torch.cat([torch.zeros(1, dtype=torch.long), whole.last[:-1] + 1])  # of its episode
+    first = torch.where(row == first, row, 0).cummax(dim=0).values
+    number = (row - first) % (steps + 1)
+    imagined = number > 0
+    assert torch.equal(found.latents[~imagined], whole.latents[~imagined]) and imagined.any()
+    assert torch.equal(found.latents[imagined, :3], -number[imagined, None].float().expand(-1, 3))
+    assert torch.equal(found.latents[:, 3], whole.latents[:, 3])
+    assert torch.equal(found.last, torch.minimum(row - number + steps, whole.last))
+    assert torch.equal(found.actions, whole.actions) and found.rewards is not None
+    assert torch.equal(found.rewards, torch.as_tensor(whole.rewards))
+
+
 def test_trajectories__refuse_what_nothing_can_be_fitted_on(races: Dataset) -> None:
     with pytest.raises(ValueError, match="no train episode of at least 100 frames, and the model makes a latent of"):
         trajectories(FirstPixels(context=99), races)

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from agents.heads.core import Head
 from agents.probes.core import Samples
 from agents.probes.ridge import Ridge
 from jepa_worlds import plan_fitting
+from jepa_worlds.app import Plain
+from jepa_worlds.heads import new_head
 from jepa_worlds.plan_fitting import Fitted, Readout
 
+SIZES = {"latent_dim": 4, "action_dim": 2}
+HEADS = {
+    "reward": {"_target_": "agents.heads.reward.Reward", **SIZES},
+    "gcbc": {"_target_": "agents.heads.gcbc.GCBC", **SIZES},
+    "temporal_distance": {"_target_": "agents.heads.temporal_distance.TemporalDistance", "latent_dim": 4},
+}
 LATENTS = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
 
 
@@ -62,3 +74,25 @@ def test_readout__is_fitted_where_the_model_is_if_double_precision_is_there(
     fitted.trust = ()
     assert fitted.readout("x").device.type == there and fitted.readout("x") is fitted.readout("x")
     assert asked == [(there, (18, 4)), (there, (18, 2))] * 2
+
+
+def test_head__of_what_is_imagined_is_fitted_on_that(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A reward head judges what a model imagines; policies and distances are given what it encodes."""
+    asked: list[tuple[int, int]] = []
+
+    def fitted_head(name: str, config: Plain, data: Callable[[], int], folder: Path, inputs: Plain, **fit: Any) -> Head:
+        asked.append((data(), inputs["imagined"]))
+        return new_head(config, fit["seed"])
+
+    monkeypatch.setattr(plan_fitting, "fitted_head", fitted_head)
+    monkeypatch.setattr(plan_fitting, "trajectories", lambda model, dataset, imagined, desc: imagined)
+    monkeypatch.setattr(Fitted, "__init__", lambda self: None)
+    monkeypatch.setattr(Fitted, "head_config", lambda self, name: HEADS[name])
+    fitted = Fitted()  # type: ignore[call-arg]
+    fitted.card, fitted.model = {"window": 17}, SimpleNamespace(context=2)  # type: ignore[assignment]
+    fitted.folder, fitted.identity, fitted.dataset = tmp_path, {}, None  # type: ignore[assignment]
+    fitted.device, fitted.settings, fitted.trust = torch.device("cpu"), {"fit": {}}, ()
+    fitted._heads, fitted._known = {}, {}
+    for name in ("reward", "gcbc", "temporal_distance", "reward"):
+        fitted.head(name, 0)
+    assert asked == [(15, 15), (0, 0), (0, 0)]

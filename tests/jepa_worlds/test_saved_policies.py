@@ -273,7 +273,7 @@ def test_record__shows_policies_that_see_no_latents_without_a_probe(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["steps=0"], "steps must be an integer of at least 1, got 0"),
+        (["steps=0"], "steps must be an integer of at least 1, or null, got 0"),
         (["run={model}", "steps=3"], r"steps is for films of policies; those of world models are as long as"),
         (["run={lost}"], r"no policy in '.*row'; make one with jepa_worlds\.evaluate"),
     ],

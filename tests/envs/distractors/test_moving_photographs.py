@@ -131,7 +131,7 @@ def test_corrupt_picture__is_named(content, tmp_path, keys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"limit": 0}, "limit must be an integer of at least 1, or None for all pictures; got 0"),
+        ({"limit": 0}, "limit must be an integer of at least 1, or null, got 0"),
         ({"limit": 1.5}, "limit must be an integer .* got 1.5"),
         ({"speed": -1}, "speed must be finite and at least 0, got -1"),
         ({"zoom": float("nan")}, "zoom must be finite and at least 0, got nan"),

@@ -99,8 +99,8 @@ def test_square__is_in_front_of_a_background_behind_the_scene(order, keys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"side": 0}, "side must be an integer of at least 1 px, got 0"),
-        ({"side": 2.5}, "side must be an integer of at least 1 px, got 2.5"),
+        ({"side": 0}, "side must be an integer of at least 1, got 0"),
+        ({"side": 2.5}, "side must be an integer of at least 1, got 2.5"),
         ({"dynamics": "playing"}, "dynamics of a square must be one of .*, got 'playing'"),
         ({"speed": float("inf")}, "speed must be finite, got inf"),
     ],

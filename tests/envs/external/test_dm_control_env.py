@@ -164,7 +164,7 @@ def test_pickle__begins_anew(dm_control, rollout, assert_same):
         ({"camera_id": 9}, r"dm_control reacher-easy has no camera_id=9: it has \['fixed', 'hand'\], numbered"),
         ({"camera_id": "top"}, "dm_control reacher-easy has no camera_id='top'"),
         ({"keep": ["fog"]}, r"keep must name some of .* got \['fog'\]"),
-        ({"size": 0}, "size must be an integer of at least 1 px, got 0"),
+        ({"size": 0}, "size must be an integer of at least 1, got 0"),
     ],
 )
 def test_env__says_what_is_wrong(dm_control, kwargs, message):

@@ -214,7 +214,7 @@ def test_render__shows_the_newest_frame_in_colour():
     ("make", "message"),
     [
         (lambda: PixelEnv(Blocks(render_mode=None)), r"has no pixels.*render_modes \['rgb_array'\]"),
-        (lambda: PixelEnv(Blocks(), size=0), "size must be an integer of at least 1 px, got 0"),
+        (lambda: PixelEnv(Blocks(), size=0), "size must be an integer of at least 1, got 0"),
         (lambda: PixelEnv(Blocks(), frame_stack=0), "frame_stack must be an integer of at least 1, got 0"),
         (lambda: ActionRepeat(Blocks(), 1.5), "action_repeat must be an integer of at least 1, got 1.5"),
         (lambda: PixelEnv(Blocks(), render_mode="human"), "render_mode must be None or 'rgb_array', got 'human'"),

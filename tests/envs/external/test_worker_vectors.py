@@ -47,7 +47,7 @@ def test_vector__does_what_single_environments_do(pygame):
 
 def test_vector__of_one_stays_in_this_process(pygame):
     assert isinstance(make(1), SyncVectorEnv)
-    with pytest.raises(ValueError, match="num_envs must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="num_envs must be an integer of at least 1, got 0"):
         make(0)
 
 

@@ -307,9 +307,9 @@ def test_read_maze__refuses_what_is_no_maze(maze, message):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"size": 4}, "size must be a whole number of px, at least 5, got 4"),
-        ({"size": 64.0}, "size must be a whole number of px, at least 5, got 64.0"),
-        ({"frame_skip": 0}, "frame_skip must be a whole number of at least 1, got 0"),
+        ({"size": 4}, "size must be an integer of at least 5, got 4"),
+        ({"size": 64.0}, "size must be an integer of at least 5, got 64.0"),
+        ({"frame_skip": 0}, "frame_skip must be an integer of at least 1, got 0"),
         ({"reward": None}, "reward must be 'sparse' or 'dense', got None"),
     ],
 )

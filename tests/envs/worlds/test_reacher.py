@@ -228,7 +228,7 @@ def test_reacher__does_not_depend_on_batch_size_or_place(keys, assert_same):
     ("given", "message"),
     [
         ({"target_size": 0}, "target_size must be positive and finite, got 0"),
-        ({"frame_skip": 1.5}, "frame_skip must be a whole number of at least 1, got 1.5"),
+        ({"frame_skip": 1.5}, "frame_skip must be an integer of at least 1, got 1.5"),
         ({"reward": "some"}, "reward must be 'sparse' or 'dense', got 'some'"),
         ({"size": 0}, "the sides of a frame must be whole numbers of px"),
     ],

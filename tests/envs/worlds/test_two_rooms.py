@@ -268,8 +268,8 @@ def test_two_rooms__does_not_depend_on_batch_size_or_place(keys, assert_same):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"size": 15}, "size must be a whole number of px, at least 16, got 15"),
-        ({"size": 64.0}, "size must be a whole number of px, at least 16, got 64.0"),
+        ({"size": 15}, "size must be an integer of at least 16, got 15"),
+        ({"size": 64.0}, "size must be an integer of at least 16, got 64.0"),
         ({"radius": 0}, "radius must be positive and finite, or null, got 0"),
         ({"thickness": -1}, "thickness must be positive and finite, or null, got -1"),
         ({"max_step": np.inf}, "max_step must be positive and finite, or null, got inf"),
