@@ -49,7 +49,8 @@ def require_whole(least: int = 1, *, or_none: bool = False, **numbers: Any) -> N
         ValueError: there is one.
     """
     for name, number in numbers.items():
-        if not ((_is(number, int) and number >= least) or (or_none and number is None)):
+        whole = type(number) is int  # neither a truth value nor a number of numpy, which JSON does not know
+        if not ((whole and number >= least) or (or_none and number is None)):
             null = ", or null" if or_none else ""
             raise ValueError(f"{name} must be an integer of at least {least}{null}, got {number!r}")
 

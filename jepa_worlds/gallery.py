@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
+from envs.arguments import require_whole
 from envs.registry import NAMESPACE
 from jepa_worlds.app import CONFIGS, Plain, command, composed, plain
 from jepa_worlds.build import build
@@ -139,9 +140,8 @@ def _check(settings: dict[str, Any], out: Path) -> None:
     """Refuse what would fail after the work is done."""
     if out.suffix.lower() not in (".png", *SUFFIXES):
         raise ValueError(f"a gallery is a .png, or as a film {' or '.join(SUFFIXES)}; got out={str(out)!r}")
-    for name, least in {"steps": 1, "cell": 16}.items():
-        if not (type(settings[name]) is int and settings[name] >= least):
-            raise ValueError(f"{name} must be an integer of at least {least}, got {settings[name]!r}")
+    require_whole(steps=settings["steps"])
+    require_whole(16, cell=settings["cell"])
     if not settings["columns"]:
         raise ValueError("columns must name at least one distractor, got none")
     if out.suffix.lower() in SUFFIXES:

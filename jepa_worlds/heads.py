@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +25,14 @@ from jepa_worlds.files import read_json, write_json
 FRAMES = 1024  # encoded at a time
 
 
+class Piece(NamedTuple):
+    """Episodes of one length, or parts of them: [B, T, D], [B, T−1, A], [B, T−1]."""
+
+    latents: Tensor
+    actions: Tensor
+    rewards: Tensor
+
+
 @torch.no_grad()
 def trajectories(
     model: WorldModel,
@@ -34,7 +42,7 @@ def trajectories(
     imagined: int = 0,
     desc: str | None = None,
 ) -> Trajectories:
-    """The latents of whole episodes, with actions, rewards and the goals that they would be, on the model's device.
+    """The latents of episodes, with actions, rewards and the goals that they would be, on the model's device.
 
     Latents that are made of fewer than the model's K frames are left out, and episodes with none but one other.
 
@@ -43,13 +51,13 @@ def trajectories(
         dataset: one that fits it.
         split: which episodes.
         limit: the first of them, with at most this many frames together; at least one episode.
-        imagined: after each latent that is encoded, so many are predicted from it; episodes are cut before each that
-            is encoded. 0: all are encoded.
+        imagined: steps for which latents are predicted from an encoded one, in pieces of episodes; 0: all are encoded.
         desc: of the progress bar; None for none.
 
     Raises:
-        ValueError: no episode is longer than K frames, or latents are not finite.
+        ValueError: no episode is longer than K frames, latents are not finite, or a negative number of steps.
     """
+    require_whole(0, imagined=imagined)
     device, first = next(model.parameters()).device, model.context - 1
     model.eval()
     latents: list[Tensor] = []
@@ -58,15 +66,13 @@ def trajectories(
     for shard, some in bar(chosen, desc=desc, unit="batch", disable=None if desc else True, leave=False):
         batch = _batch(shard, some, dataset.manifest["action"])
         found = model.encode(*(batch[name].to(device) for name in ("frames", "actions"))).float()[:, first:]
-        if imagined:
-            found = _imagined(model, found, batch["actions"][:, first:].to(device), imagined)
-        latents.append(found.flatten(0, 1))
-        for name in ("actions", "rewards"):  # a row for every frame: the one after the last step means nothing
-            rows = batch[name][:, first:]
-            columns[name].append(torch.cat([rows, torch.zeros_like(rows[:, :1])], dim=1).flatten(0, 1))
-        part = imagined + 1 if imagined else found.shape[1]
-        lengths = torch.tensor([min(part, found.shape[1] - start) for start in range(0, found.shape[1], part)])
-        columns["length"].append(lengths.repeat(len(found)))
+        whole = Piece(found, *(batch[name][:, first:].to(device) for name in ("actions", "rewards")))
+        for piece in _imagined(model, whole, imagined) if imagined else [whole]:
+            latents.append(piece.latents.flatten(0, 1))
+            for name in ("actions", "rewards"):  # a row for every frame: the one after the last step means nothing
+                rows = getattr(piece, name)
+                columns[name].append(torch.cat([rows, torch.zeros_like(rows[:, :1])], dim=1).flatten(0, 1))
+            columns["length"].append(torch.full(piece.latents.shape[:1], piece.latents.shape[1]))
     if not chosen:
         raise ValueError(
             f"dataset {str(dataset.path)!r} has no {split} episode of at least {first + 2} frames, and the model makes "
@@ -77,17 +83,19 @@ def trajectories(
         raise ValueError("the model's latents are not finite: its weights are damaged, or it diverged. Train it again")
     length = torch.cat(columns["length"])
     last = torch.repeat_interleave(length.cumsum(dim=0) - 1, length)
-    actions, rewards = (torch.cat(columns[name]).to(device) for name in ("actions", "rewards"))
+    actions, rewards = (torch.cat(columns[name]) for name in ("actions", "rewards"))
     return Trajectories(joined, actions, last.to(device), rewards, model.achieved_goal(joined))
 
 
-def _imagined(model: WorldModel, latents: Tensor, actions: Tensor, steps: int) -> Tensor:
-    """Every (steps + 1)-th latent, and what is predicted from it in between: [B, T, D], [B, T−1, A] -> [B, T, D]."""
-    parts = []
-    for start in range(0, latents.shape[1], steps + 1):
-        first, taken = latents[:, start : start + 1], actions[:, start : start + steps]
-        parts += [first, model.predict(first, taken).float()] if taken.shape[1] else [first]
-    return torch.cat(parts, dim=1)
+def _imagined(model: WorldModel, whole: Piece, steps: int) -> Iterator[Piece]:
+    """Rollouts of so many steps from every steps-th latent, and shorter ones to the end of the episodes."""
+    cuts, rest = divmod(whole.actions.shape[1], steps)
+    parts = [(slice(0, cuts * steps), cuts, steps), (slice(cuts * steps, None), 1, rest)]
+    for steps_of, count, length in parts:
+        if count and length:
+            actions, rewards = (x[:, steps_of].unflatten(1, (count, length)).flatten(0, 1) for x in whole[1:])
+            first = whole.latents[:, :-1][:, steps_of][:, ::length].flatten(0, 1)[:, None]  # [B·count, 1, D]
+            yield Piece(torch.cat([first, model.predict(first, actions).float()], dim=1), actions, rewards)
 
 
 def sizes(model: WorldModel, card: dict[str, Any]) -> dict[str, Any]:

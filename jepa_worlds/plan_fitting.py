@@ -122,7 +122,7 @@ class Fitted:
                 config,
                 lambda: self._trajectories(steps),
                 self.folder / f"seed-{seed}",
-                {**self.identity, "imagined": steps},
+                {**self.identity, "imagined": steps} if steps else self.identity,
                 seed=seed,
                 trust=self.trust,
                 desc=f"fit {name}, seed {seed}",
@@ -156,7 +156,7 @@ class Fitted:
 
     @property
     def rolled_out(self) -> int:
-        """The steps for which the model has learned to predict."""
+        """The steps of a rollout in the windows that the model learned from, or is scored on."""
         return self.card["window"] - self.model.context
 
     def _trajectories(self, imagined: int) -> Trajectories:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from agents.costs.core import Imagined, Steps, Term, checked_steps, counted
+from envs.arguments import require_whole
 
 
 class FactorPredicate(Term):
@@ -36,8 +37,7 @@ class FactorPredicate(Term):
             raise ValueError(
                 f"above, below or both must be given, with room between them, got above={above!r}, below={below!r}"
             )
-        if component < 0:
-            raise ValueError(f"component must be an integer of at least 0, got {component!r}")
+        require_whole(0, component=component)
         self.factor, self.component, self.steps = factor, component, checked_steps(steps)
         self.needs = frozenset({f"readouts.{factor}"})
 

@@ -6,20 +6,20 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from agents.objectives.core import Terms
+from envs.arguments import require_whole
 
 
 @dataclass(frozen=True)
 class Trajectories:
-    """Episodes in a row, of M frames together.
+    """Episodes, or pieces of them, in a row: M frames together.
 
     Attributes:
-        latents: [M, D], of every frame.
+        latents: [M, D], of every frame, or predicted for it.
         actions: [M, A]; ``actions[i]`` leads from ``latents[i]`` to ``latents[i + 1]``, and means nothing at the last
             frame of an episode.
         last: [M], the number of the last frame of the episode that a frame is from.
@@ -91,17 +91,16 @@ class Head(nn.Module, ABC):
 
     Attributes:
         latent_dim: size D of a latent.
-        imagined: whether it is to judge latents that a model predicts, and so is to be fitted on such.
+        imagined: whether it is fitted on latents that a model predicts, instead of those of frames.
     """
 
-    imagined: ClassVar[bool] = False
+    imagined: bool = False
     mean: Tensor
     std: Tensor
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
-        if latent_dim < 1:
-            raise ValueError(f"latent_dim must be an integer of at least 1, got {latent_dim!r}")
+        require_whole(latent_dim=latent_dim)
         self.latent_dim = latent_dim
         self.register_buffer("mean", torch.zeros(latent_dim))
         self.register_buffer("std", torch.ones(latent_dim))
@@ -139,9 +138,8 @@ class GoalHead(Head):
 
     def __init__(self, latent_dim: int, goal_dim: int | None = None) -> None:
         super().__init__(latent_dim)
+        require_whole(or_none=True, goal_dim=goal_dim)
         self.goal_dim = latent_dim if goal_dim is None else goal_dim
-        if self.goal_dim < 1:
-            raise ValueError(f"goal_dim must be an integer of at least 1, got {goal_dim!r}")
         self.register_buffer("goal_mean", torch.zeros(self.goal_dim))
         self.register_buffer("goal_std", torch.ones(self.goal_dim))
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from agents.heads.core import Trajectories
 from agents.heads.policy import GoalPolicy
 from agents.objectives.core import Terms
+from envs.arguments import require_whole
 
 
 class GoalInverseDynamics(GoalPolicy):
@@ -36,8 +37,7 @@ class GoalInverseDynamics(GoalPolicy):
         goal_dim: int | None = None,
     ) -> None:
         super().__init__(latent_dim, action_dim, action_sizes, hidden_dims, goal_dim)
-        if horizon < 1:
-            raise ValueError(f"horizon must be an integer of at least 1, got {horizon!r}")
+        require_whole(horizon=horizon)
         self.horizon = horizon
 
     def loss(self, data: Trajectories, frames: Tensor, generator: torch.Generator) -> Terms:

@@ -15,25 +15,27 @@ from agents.probes.core import moments
 class Reward(Head):
     """r(z_t, a_t, z_{t+1}) = network([z_t, a_t, z_{t+1}]), fitted by mean squared error on standardised rewards.
 
-    It is fitted on latents that the model imagines, as it will judge such: an error of the model that is the same every
-    time is no error of the reward then.
+    Costs judge latents that the model imagines. Fitted on such, it takes no harm from what the model always gets wrong.
 
     Args:
         latent_dim, action_dim: sizes D and A.
         hidden_dims: widths of the network's hidden layers.
+        imagined: see `Head`.
 
     Raises:
         ValueError: a size that is not positive; in `prepare`, a dataset without rewards or with a single one.
     """
 
-    imagined = True
     action_mean: Tensor
     action_std: Tensor
     reward_mean: Tensor
     reward_std: Tensor
 
-    def __init__(self, latent_dim: int, action_dim: int, hidden_dims: Sequence[int] = (256, 256)) -> None:
+    def __init__(
+        self, latent_dim: int, action_dim: int, hidden_dims: Sequence[int] = (256, 256), imagined: bool = True
+    ) -> None:
         super().__init__(latent_dim)
+        self.imagined = imagined
         self.network = mlp(2 * latent_dim + action_dim, hidden_dims, 1)
         self.register_buffer("action_mean", torch.zeros(action_dim))
         self.register_buffer("action_std", torch.ones(action_dim))

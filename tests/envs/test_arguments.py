@@ -57,14 +57,14 @@ def test_check_types__lets_what_fits_and_what_it_does_not_know_pass(arguments: d
     check_types(unresolved, {"count": "many"})
 
 
-@pytest.mark.parametrize("number", [0, -1, 1.0, True, np.True_, "1", math.nan, None])
+@pytest.mark.parametrize("number", [0, -1, 1.0, True, np.True_, np.int64(1), "1", math.nan, None])
 def test_require_whole__refuses_what_is_no_number_of_things(number: Any) -> None:
     with pytest.raises(ValueError, match=r"^policy\.frames must be an integer of at least 1, got "):
         require_whole(depth=1, **{"policy.frames": number})
 
 
 def test_require_whole__takes_whole_numbers__and_none_where_it_may() -> None:
-    require_whole(depth=1, width=np.int64(3))
+    require_whole(depth=1, width=3)
     require_whole(0, steps=0)
     require_whole(2, or_none=True, limit=None, batch=2)
     with pytest.raises(ValueError, match=r"^limit must be an integer of at least 2, or null, got 1$"):

@@ -122,20 +122,26 @@ def test_trajectories__that_are_imagined_begin_with_what_is_encoded(races: Datas
             return torch.cat([-number, latents[:, -1:, 3:] + actions.sum(dim=2).cumsum(dim=1)[..., None]], dim=2)
 
     whole, found = trajectories(FirstPixels(context), races), trajectories(Counting(context), races, imagined=steps)
-    row = torch.arange(len(whole.last))
-    first = torch.cat([torch.zeros(1, dtype=torch.long), whole.last[:-1] + 1])  # of its episode
-    first = torch.where(row == first, row, 0).cummax(dim=0).values
-    number = (row - first) % (steps + 1)
-    imagined = number > 0
-    assert torch.equal(found.latents[~imagined], whole.latents[~imagined]) and imagined.any()
-    assert torch.equal(found.latents[imagined, :3], -number[imagined, None].float().expand(-1, 3))
-    assert torch.equal(found.latents[:, 3], whole.latents[:, 3])
-    assert torch.equal(found.last, torch.minimum(row - number + steps, whole.last))
-    assert torch.equal(found.actions, whole.actions) and found.rewards is not None
-    assert torch.equal(found.rewards, torch.as_tensor(whole.rewards))
+    assert whole.rewards is not None and found.rewards is not None
+    expected, first = [], 0
+    while first < len(whole.last):
+        last = int(whole.last[first])
+        for start in range(first, last, steps):
+            end = min(start + steps, last)
+            row = torch.cat([whole.latents, whole.actions, whole.rewards[:, None]], dim=1)[start : end + 1]
+            row[1:, :3] = -torch.arange(1.0, end - start + 1)[:, None]
+            row[-1, 4:] = 0  # no action is taken there
+            expected.append(torch.cat([row, torch.arange(end - start, -1, -1)[:, None]], dim=1))
+        first = last + 1
+    left = (found.last - torch.arange(len(found.last)))[:, None]
+    rows = torch.cat([found.latents, found.actions, found.rewards[:, None], left], dim=1)
+    np.testing.assert_array_equal(in_order(rows.numpy()), in_order(torch.cat(expected).numpy()))
+    assert len(found.steps()) == len(whole.steps())  # none is lost
 
 
 def test_trajectories__refuse_what_nothing_can_be_fitted_on(races: Dataset) -> None:
+    with pytest.raises(ValueError, match="imagined must be an integer of at least 0, got -1"):
+        trajectories(FirstPixels(), races, imagined=-1)
     with pytest.raises(ValueError, match="no train episode of at least 100 frames, and the model makes a latent of"):
         trajectories(FirstPixels(context=99), races)
     model = FirstPixels()

@@ -22,6 +22,7 @@ from jepa_worlds.plan_fitting import Fitted, Readout
 SIZES = {"latent_dim": 4, "action_dim": 2}
 HEADS = {
     "reward": {"_target_": "agents.heads.reward.Reward", **SIZES},
+    "encoded": {"_target_": "agents.heads.reward.Reward", **SIZES, "imagined": False},
     "gcbc": {"_target_": "agents.heads.gcbc.GCBC", **SIZES},
     "temporal_distance": {"_target_": "agents.heads.temporal_distance.TemporalDistance", "latent_dim": 4},
 }
@@ -77,11 +78,11 @@ def test_readout__is_fitted_where_the_model_is_if_double_precision_is_there(
 
 
 def test_head__of_what_is_imagined_is_fitted_on_that(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A reward head judges what a model imagines; policies and distances are given what it encodes."""
+    """A reward head, unless it is told otherwise; not policies and distances, which are given what is encoded."""
     asked: list[tuple[int, int]] = []
 
     def fitted_head(name: str, config: Plain, data: Callable[[], int], folder: Path, inputs: Plain, **fit: Any) -> Head:
-        asked.append((data(), inputs["imagined"]))
+        asked.append((data(), inputs.get("imagined", 0)))
         return new_head(config, fit["seed"])
 
     monkeypatch.setattr(plan_fitting, "fitted_head", fitted_head)
@@ -93,6 +94,6 @@ def test_head__of_what_is_imagined_is_fitted_on_that(monkeypatch: pytest.MonkeyP
     fitted.folder, fitted.identity, fitted.dataset = tmp_path, {}, None  # type: ignore[assignment]
     fitted.device, fitted.settings, fitted.trust = torch.device("cpu"), {"fit": {}}, ()
     fitted._heads, fitted._known = {}, {}
-    for name in ("reward", "gcbc", "temporal_distance", "reward"):
+    for name in ("reward", "gcbc", "temporal_distance", "encoded", "reward"):
         fitted.head(name, 0)
-    assert asked == [(15, 15), (0, 0), (0, 0)]
+    assert asked == [(15, 15), (0, 0), (0, 0), (0, 0)]
