@@ -42,17 +42,30 @@ def check_types(function: Callable[..., Any], arguments: Mapping[str, Any]) -> N
             raise ValueError(f"{owner}: {name} must be {' or '.join(KINDS[k][1] for k in kinds)}, got {value!r}")
 
 
-def require_whole(least: int = 1, *, or_none: bool = False, **numbers: Any) -> None:
-    """Refuse numbers that are not whole, or too small; None is allowed ``or_none``.
+def require_whole(least: int = 1, /, **numbers: Any) -> None:
+    """Refuse numbers that are not whole, or too small.
 
     Raises:
         ValueError: there is one.
     """
     for name, number in numbers.items():
-        whole = type(number) is int  # neither a truth value nor a number of numpy, which JSON does not know
-        if not ((whole and number >= least) or (or_none and number is None)):
-            null = ", or null" if or_none else ""
-            raise ValueError(f"{name} must be an integer of at least {least}{null}, got {number!r}")
+        if not _is_whole(number, least):
+            raise ValueError(f"{name} must be an integer of at least {least}, got {number!r}")
+
+
+def require_whole_or_none(least: int = 1, /, **numbers: Any) -> None:
+    """Refuse what is neither None nor a whole number that is large enough.
+
+    Raises:
+        ValueError: there is such a thing.
+    """
+    for name, number in numbers.items():
+        if not (number is None or _is_whole(number, least)):
+            raise ValueError(f"{name} must be an integer of at least {least}, or null, got {number!r}")
+
+
+def _is_whole(number: Any, least: int) -> bool:
+    return type(number) is int and number >= least  # no truth value, and none of numpy's, which JSON does not know
 
 
 def _is(value: Any, kind: type) -> bool:

@@ -106,7 +106,7 @@ class View:
     """
 
     def __init__(self, shape: tuple[int, int], centre: tuple[float, float], width: float) -> None:
-        if not all(isinstance(side, int) and side > 0 for side in shape):
+        if not all(type(side) is int and side > 0 for side in shape):
             raise ValueError(f"the sides of a frame must be whole numbers of px, at least 1, got {shape!r}")
         self.scale = shape[1] / width  # px a unit
         self.middle = np.array([(shape[1] - 1) / 2, (shape[0] - 1) / 2])

@@ -130,6 +130,9 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv[NDArray[np.uint8], NDArray, NDAr
         max_episode_steps: steps until an episode is truncated; None or -1 for never.
         autoreset_mode: what happens to a world whose episode is over: reset in the next step (Gymnasium's default), in
             the same step, or by the caller.
+
+    Raises:
+        ValueError: a number of worlds that is no integer of at least 1, or what is not known among the other arguments.
     """
 
     metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES)}  # noqa: RUF012 (as Gymnasium declares it)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from agents.actions import described
 from agents.behaviours.core import Behaviour
 from envs import random
-from envs.arguments import require_whole
+from envs.arguments import require_whole, require_whole_or_none
 from jepa_worlds.behaviours import identified, make_behaviour
 from jepa_worlds.dataset import FORMAT, Split
 from jepa_worlds.environments import distractors, factors_of, goal_of, how_many, make_vec
@@ -45,7 +45,7 @@ class Collection:
         if not (isinstance(self.env, dict) and isinstance(self.env.get("id"), str)):
             raise ValueError(f"env must have an id, such as jepa_worlds/MovingDot-v0; got {self.env!r}")
         require_whole(episodes=self.episodes, episode_length=self.episode_length)
-        require_whole(or_none=True, shard_episodes=self.shard_episodes, num_envs=self.num_envs)
+        require_whole_or_none(shard_episodes=self.shard_episodes, num_envs=self.num_envs)
         if type(self.seed) is not int or not 0 <= self.seed < 2**64:
             raise ValueError(f"seed must be an integer from 0 to 2**64 - 1, got {self.seed!r}")
         self.splits()

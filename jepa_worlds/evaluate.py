@@ -15,7 +15,7 @@ from statistics import median
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from envs.arguments import require_whole
+from envs.arguments import require_whole, require_whole_or_none
 from jepa_worlds.app import Plain, command, plain, require_types
 from jepa_worlds.checkpoint import read_card
 from jepa_worlds.comparing import (
@@ -75,7 +75,7 @@ def _check(settings: Plain) -> None:
     """
     require_types(settings, runs=list, compare=list, trust=list, equal_seconds=bool, first_seed=int)
     require_whole(seeds=settings["seeds"])
-    require_whole(or_none=True, jobs=settings["jobs"])
+    require_whole_or_none(jobs=settings["jobs"])
     levels = settings["protocol"]["levels"]
     if type(levels) is not list or not all(type(x) in (int, float) and 0 < x <= 1 for x in levels):
         raise ValueError(f"protocol.levels must be a list of shares above 0 and at most 1, got {levels!r}")

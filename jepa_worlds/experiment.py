@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from envs.arguments import require_whole
+from envs.arguments import require_whole_or_none
 from jepa_worlds import search
 from jepa_worlds.app import Plain, command, plain, require_types
 from jepa_worlds.bars import bar
@@ -82,7 +82,7 @@ def _checked(settings: Plain) -> Grid:
     lists = dict.fromkeys(("collect", "train", "probe", "plan", "trust", "given"), list)
     require_types(settings, list=bool, explain=bool, **lists)
     jobs, job = settings["jobs"], settings["job"]
-    require_whole(or_none=True, jobs=jobs)
+    require_whole_or_none(jobs=jobs)
     if job is not None and (type(job) is not int or job < 0):
         raise ValueError(f"job must be the number of a cell, or null for all, got {job!r}; list=true numbers them")
     chosen_device(settings["device"])

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from envs.arguments import require_whole
+from envs.arguments import require_whole, require_whole_or_none
 from jepa_worlds.app import Plain
 from jepa_worlds.choices import check_keys, check_levels, check_overrides, chosen, first_given, require_known
 from jepa_worlds.search import Search, trials
@@ -192,7 +192,7 @@ def read_grid(settings: Plain) -> Grid:
     layers = [settings, _subset(settings["subset"], preset.get("subset"), experiment), preset]
     known = {"methods": experiment["methods"], "panels": experiment["panels"]}
     made = {key: first_given(key, [*layers, {**experiment, **dict.fromkeys(known)}]) for key in CHOICES}
-    require_whole(or_none=True, **{key: made[key] for key in COUNTS})
+    require_whole_or_none(**{key: made[key] for key in COUNTS})
     methods = {n: _made(Method, f"method {n!r}", x) for n, x in chosen("methods", made["methods"], known["methods"])}
     panels = {n: _made(Panel, f"panel {n!r}", x) for n, x in chosen("panels", made["panels"], known["panels"])}
     levels = check_levels(made["levels"] if made["levels"] is not None else [None])

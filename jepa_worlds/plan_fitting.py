@@ -112,7 +112,7 @@ class Fitted:
         """The head of that name among the settings and of a seed, fitted or as it was kept.
 
         Raises:
-            ValueError: there is none of that name.
+            ValueError: there is none of that name, or as `fitted_head` says.
         """
         if (name, seed) not in self._heads:
             config = self.head_config(name)

@@ -15,7 +15,7 @@ import torch
 from omegaconf import DictConfig
 
 from agents.world_models.core import NoDecoder
-from envs.arguments import require_whole
+from envs.arguments import require_whole, require_whole_or_none
 from jepa_worlds.acting import policy_clips
 from jepa_worlds.app import command, plain, require_types
 from jepa_worlds.evaluation import Score
@@ -39,7 +39,7 @@ def main(config: DictConfig) -> Path:
     out, run = Path(str(settings["out"])), Path(str(settings["run"]))
     check_writable(out, settings["fps"])
     require_whole(**{name: settings[name] for name in ("episodes", "at_once")})
-    require_whole(or_none=True, steps=settings["steps"])
+    require_whole_or_none(steps=settings["steps"])
     policy = find_policy(run)
     if policy != run or (policy / CARD).is_file():
         shown = policy_clips(policy, settings)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.objectives.core import Terms
-from envs.arguments import require_whole
+from envs.arguments import require_whole, require_whole_or_none
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class GoalHead(Head):
 
     def __init__(self, latent_dim: int, goal_dim: int | None = None) -> None:
         super().__init__(latent_dim)
-        require_whole(or_none=True, goal_dim=goal_dim)
+        require_whole_or_none(goal_dim=goal_dim)
         self.goal_dim = latent_dim if goal_dim is None else goal_dim
         self.register_buffer("goal_mean", torch.zeros(self.goal_dim))
         self.register_buffer("goal_std", torch.ones(self.goal_dim))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs import random
-from envs.arguments import require_whole
+from envs.arguments import require_whole_or_none
 from envs.core import State
 from envs.distractors.background import Source
 from envs.random import Key
@@ -58,7 +58,7 @@ class Photographs(Source):
     zoom: float = 0.25
 
     def __post_init__(self) -> None:
-        require_whole(or_none=True, limit=self.limit)
+        require_whole_or_none(limit=self.limit)
         for name in ("speed", "zoom"):
             if not (np.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise ValueError(f"{name} must be finite and at least 0, got {getattr(self, name)!r}")

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs import random
-from envs.arguments import require_whole
+from envs.arguments import require_whole, require_whole_or_none
 from envs.core import State
 from envs.distractors.background import Source
 from envs.distractors.photographs import PICTURES, opened
@@ -56,7 +56,7 @@ class Video(Source):
 
     def __post_init__(self) -> None:
         require_whole(frames=self.frames)
-        require_whole(or_none=True, limit=self.limit)
+        require_whole_or_none(limit=self.limit)
 
     def sample(self, key: Key, frame_shape: tuple[int, int, int], held_out: bool) -> NDArray[np.uint8]:
         frames, start, length = _clips(self, frame_shape, held_out)

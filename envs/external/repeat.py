@@ -13,6 +13,9 @@ class ActionRepeat(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Every action is taken several times, or until the episode ends; the rewards are added up.
 
     Only the last of the observations is returned, so what is rendered in between is never drawn.
+
+    Raises:
+        ValueError: a number of times that is no integer of at least 1.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], times: int) -> None:

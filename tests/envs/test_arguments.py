@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from envs.arguments import check_types, require_whole
+from envs.arguments import check_types, require_whole, require_whole_or_none
 
 if TYPE_CHECKING:
     from nowhere import Unknown
@@ -66,9 +66,9 @@ def test_require_whole__refuses_what_is_no_number_of_things(number: Any) -> None
 def test_require_whole__takes_whole_numbers__and_none_where_it_may() -> None:
     require_whole(depth=1, width=3)
     require_whole(0, steps=0)
-    require_whole(2, or_none=True, limit=None, batch=2)
+    require_whole_or_none(2, limit=None, batch=2)
     with pytest.raises(ValueError, match=r"^limit must be an integer of at least 2, or null, got 1$"):
-        require_whole(2, or_none=True, limit=1)
+        require_whole_or_none(2, limit=1)
 
 
 @pytest.mark.parametrize("argument", ["show_goal", "held_out", "wall"])
