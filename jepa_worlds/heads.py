@@ -90,11 +90,10 @@ def trajectories(
 def _imagined(model: WorldModel, whole: Piece, steps: int) -> Iterator[Piece]:
     """Rollouts of so many steps from every steps-th latent, and shorter ones to the end of the episodes."""
     cuts, rest = divmod(whole.actions.shape[1], steps)
-    parts = [(slice(0, cuts * steps), cuts, steps), (slice(cuts * steps, None), 1, rest)]
-    for steps_of, count, length in parts:
+    for part, count, length in ((slice(cuts * steps), cuts, steps), (slice(cuts * steps, None), 1, rest)):
         if count and length:
-            actions, rewards = (x[:, steps_of].unflatten(1, (count, length)).flatten(0, 1) for x in whole[1:])
-            first = whole.latents[:, :-1][:, steps_of][:, ::length].flatten(0, 1)[:, None]  # [B·count, 1, D]
+            actions, rewards = (x[:, part].unflatten(1, (count, length)).flatten(0, 1) for x in whole[1:])
+            first = whole.latents[:, :-1][:, part][:, ::length].flatten(0, 1)[:, None]  # [B·count, 1, D]
             yield Piece(torch.cat([first, model.predict(first, actions).float()], dim=1), actions, rewards)
 
 
@@ -180,7 +179,7 @@ def fit_head(
 def fitted_head(
     name: str,
     config: dict[str, Any],
-    data: Callable[[], Trajectories],
+    data: Callable[[Head], Trajectories],
     folder: Path,
     inputs: dict[str, Any],
     *,
@@ -193,7 +192,7 @@ def fitted_head(
     Args:
         name: of its files, ``<name>.safetensors`` and ``<name>.json``.
         config: of the head, resolved.
-        data: gives what it is fitted on; not called if it is there already.
+        data: gives what a head is fitted on; not called if it is there already.
         folder: where it is kept.
         inputs: what tells the data, such as the hashes of the model's weights and of the dataset.
         seed: of its weights and of what is drawn in fitting.
@@ -212,7 +211,7 @@ def fitted_head(
         except RuntimeError as error:
             raise ValueError(f"{weights} does not fit {file.name}: remove both to fit the head again") from error
         return head.eval().requires_grad_(False)
-    loss = fit_head(head, data(), seed=seed, **fitting)
+    loss = fit_head(head, data(head), seed=seed, **fitting)
     folder.mkdir(parents=True, exist_ok=True)
     save_tensors(head.state_dict(), weights)
     write_json(file, {**card, "loss": loss})

@@ -23,7 +23,7 @@ from jepa_worlds.checkpoint import WEIGHTS, load, read_card
 from jepa_worlds.dataset import Dataset, Split
 from jepa_worlds.evaluation import Features
 from jepa_worlds.files import digest
-from jepa_worlds.heads import fitted_head, new_head, sizes, trajectories
+from jepa_worlds.heads import fitted_head, sizes, trajectories
 from jepa_worlds.probe import fitting_dataset
 from jepa_worlds.windows import Windows
 
@@ -115,14 +115,12 @@ class Fitted:
             ValueError: there is none of that name, or as `fitted_head` says.
         """
         if (name, seed) not in self._heads:
-            config = self.head_config(name)
-            steps = self.rolled_out if new_head(config, seed, self.trust).imagined else 0
             head = fitted_head(
                 name,
-                config,
-                lambda: self._trajectories(steps),
+                self.head_config(name),
+                lambda head: self._trajectories(self.rolled_out if head.imagined else 0),
                 self.folder / f"seed-{seed}",
-                {**self.identity, "imagined": steps} if steps else self.identity,
+                self.identity,
                 seed=seed,
                 trust=self.trust,
                 desc=f"fit {name}, seed {seed}",

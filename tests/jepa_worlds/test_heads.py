@@ -227,7 +227,7 @@ def test_new_head__refuses_what_is_no_head() -> None:
 def test_fitted_head__is_fitted_once(data: Trajectories, tmp_path: Path) -> None:
     config, calls = config_of("reward"), []
 
-    def give() -> Trajectories:
+    def give(_: Head) -> Trajectories:
         calls.append(1)
         return data
 
@@ -246,7 +246,7 @@ def test_fitted_head__is_fitted_once(data: Trajectories, tmp_path: Path) -> None
 
 
 def test_fitted_head__refuses_damaged_weights(data: Trajectories, tmp_path: Path) -> None:
-    arguments = ("reward", config_of("reward"), lambda: data, tmp_path, {})
+    arguments = ("reward", config_of("reward"), lambda head: data, tmp_path, {})
     fitted_head(*arguments, steps=2, batch_size=8)
     (tmp_path / "reward.safetensors").write_bytes(b"damaged")
     with pytest.raises(ValueError, match="is damaged"):

@@ -79,11 +79,12 @@ def test_readout__is_fitted_where_the_model_is_if_double_precision_is_there(
 
 def test_head__of_what_is_imagined_is_fitted_on_that(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A reward head, unless it is told otherwise; not policies and distances, which are given what is encoded."""
-    asked: list[tuple[int, int]] = []
+    asked: list[int] = []
 
-    def fitted_head(name: str, config: Plain, data: Callable[[], int], folder: Path, inputs: Plain, **fit: Any) -> Head:
-        asked.append((data(), inputs.get("imagined", 0)))
-        return new_head(config, fit["seed"])
+    def fitted_head(name: str, config: Plain, data: Callable[[Head], int], *given: Any, seed: int, **fit: Any) -> Head:
+        head = new_head(config, seed)
+        asked.append(data(head))
+        return head
 
     monkeypatch.setattr(plan_fitting, "fitted_head", fitted_head)
     monkeypatch.setattr(plan_fitting, "trajectories", lambda model, dataset, imagined, desc: imagined)
@@ -96,4 +97,4 @@ def test_head__of_what_is_imagined_is_fitted_on_that(monkeypatch: pytest.MonkeyP
     fitted._heads, fitted._known = {}, {}
     for name in ("reward", "gcbc", "temporal_distance", "encoded", "reward"):
         fitted.head(name, 0)
-    assert asked == [(15, 15), (0, 0), (0, 0), (0, 0)]
+    assert asked == [15, 0, 0, 0]
