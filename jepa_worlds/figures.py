@@ -138,12 +138,9 @@ def per_step_errors(
     for name, errors in curves.items():
         axis.plot(errors, marker=".", label=name)
     for name, error in floors.items():
-        axis.axhline(error, linestyle=FLOOR_STYLES.get(name, ":"), color=MUTED, linewidth=1)
-        axis.annotate(
-            name, (len(next(iter(curves.values()))) - 1, error), fontsize=8, color=MUTED, ha="right", va="bottom"
-        )
+        axis.axhline(error, linestyle=FLOOR_STYLES.get(name, ":"), color=MUTED, linewidth=1, label=name)
     axis.set(xlabel="step of the rollout", ylabel=f"RMSE of {factor}", ylim=(0, None))
-    axis.legend(frameon=False, fontsize=8)
+    axis.legend(frameon=False, fontsize=8, ncols=5, loc="lower left", bbox_to_anchor=(0, 1))
     save_figure(figure, file)
 
 

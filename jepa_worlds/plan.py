@@ -23,6 +23,7 @@ from jepa_worlds.plan_rows import Row, check_rows, play_row, summary
 from jepa_worlds.plan_tables import SOLVED, numbers, table
 from jepa_worlds.protocols import Protocol
 from jepa_worlds.runs import RESULTS, claimed, results, run_name, write_config, write_results
+from jepa_worlds.training import chosen_device
 from jepa_worlds.video import check_writable
 
 GROUP = "plan"
@@ -103,6 +104,9 @@ def check(settings: Plain) -> None:
     if settings["precision"] not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {settings['precision']!r}")
     trusted = (*TRUSTED, *settings["trust"])
+    device = chosen_device(settings["device"])
+    if settings["precision"] == "int8" and device.type != "cpu":
+        raise ValueError(f"precision=int8 is for CPUs, not {device}: choose bf16 or fp32, or device=cpu")
     if settings["precision"] == "int8" and build(settings["planner"], trusted).gradients:
         raise ValueError("precision=int8 has no gradients, which this planner needs: choose fp32 or bf16")
     names = [run_name(run) for run in (settings["run"], *settings["runs"])]

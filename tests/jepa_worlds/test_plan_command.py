@@ -261,6 +261,7 @@ def test_plan__compares_runs_under_one_protocol_only(run: Path, collect_to, tmp_
     [
         (["protocol.horizon=0"], "protocol.horizon must be an integer of at least 1, got 0"),
         (["precision=fp16"], "precision must be one of fp32, bf16, int8, got 'fp16'"),
+        (["precision=int8", "device=meta"], "precision=int8 is for CPUs, not meta"),
         (["precision=int8", "planner=gradient"], "precision=int8 has no gradients, which this planner needs"),
         (["planner=categorical_cem"], "CategoricalCEM does not search Box"),
         (["num_envs=0"], "num_envs must be an integer of at least 1, got 0"),
