@@ -31,7 +31,7 @@ _check_siblings()
 
 
 def load(run: str | Path, device: str | torch.device = "cpu", trust: tuple[str, ...] = ()) -> WorldModel:
-    """The world model of a run folder, in evaluation mode. See `jepa_worlds.checkpoint.load`."""
-    from jepa_worlds.checkpoint import load
+    """The world model of a run folder, in evaluation mode. See `jepa_worlds.models.checkpoint.load`."""
+    from jepa_worlds.models.checkpoint import load
 
     return load(run, device, trust)

@@ -17,11 +17,11 @@ import torch
 from omegaconf import DictConfig
 
 from envs.arguments import require_whole
-from jepa_worlds.app import command, plain
-from jepa_worlds.benchmarking import FACES, Row, Settings, collection, environments, sampling, training
-from jepa_worlds.planning_speed import planning
-from jepa_worlds.runs import results, write_results
-from jepa_worlds.training import chosen_device
+from jepa_worlds.machine.benchmarking import FACES, Row, Settings, collection, environments, sampling, training
+from jepa_worlds.machine.planning_speed import planning
+from jepa_worlds.models.training import chosen_device
+from jepa_worlds.shared.app import command, plain
+from jepa_worlds.shared.runs import results, write_results
 
 NAME_WIDTH = 52
 PARTS: dict[str, Callable[[Settings], Iterator[Row]]] = {

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from jepa_worlds.app import Plain, command, plain, require_types
-from jepa_worlds.collecting import Collection, collect
-from jepa_worlds.runs import CONFIG, write_config
+from jepa_worlds.data.collecting import Collection, collect
+from jepa_worlds.shared.app import Plain, command, plain, require_types
+from jepa_worlds.shared.runs import CONFIG, write_config
 
 
 def main(config: DictConfig) -> Path:

@@ -17,13 +17,13 @@ from tqdm import tqdm
 from agents.objectives.vicreg import vicreg_bound
 from envs.arguments import require_whole
 from jepa_worlds import collect, train
-from jepa_worlds.app import command, composed, override, plain
-from jepa_worlds.checkpoint import read_card
-from jepa_worlds.figures import DemoRow, demo_picture
+from jepa_worlds.models.checkpoint import read_card
+from jepa_worlds.pictures.figures import DemoRow, demo_picture
+from jepa_worlds.pictures.video import Clip, check_writable, write_video
 from jepa_worlds.probe import probe_run
-from jepa_worlds.record import clips
-from jepa_worlds.runs import read_config, results, write_config, write_results
-from jepa_worlds.video import Clip, check_writable, write_video
+from jepa_worlds.probing.clips import clips
+from jepa_worlds.shared.app import command, composed, override, plain
+from jepa_worlds.shared.runs import read_config, results, write_config, write_results
 
 
 def main(config: DictConfig) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jepa_worlds.health import PIP, Finding, examine, reason
+from jepa_worlds.machine.health import PIP, Finding, examine, reason
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -25,7 +25,7 @@ def main(config: DictConfig) -> None:
         ValueError: bad input.
         SystemExit: with status 1, if something is broken that nothing works without.
     """
-    from jepa_worlds.app import plain  # here, as below: without Hydra the doctor still has something to say
+    from jepa_worlds.shared.app import plain  # here, as below: without Hydra the doctor still has something to say
 
     started = time.perf_counter()
     settings = plain(config)
@@ -33,7 +33,7 @@ def main(config: DictConfig) -> None:
         raise ValueError(f"seconds must be a number of at least 0, got {settings['seconds']!r}")
     findings = tell(examine(settings))
     if settings["out"] is not None:
-        from jepa_worlds.runs import results, write_results
+        from jepa_worlds.shared.runs import results, write_results
 
         metrics = {name: number for finding in findings for name, number in finding.metrics.items()}
         content = results(
@@ -67,7 +67,7 @@ def sound(findings: Iterable[Finding]) -> bool:
 
 if __name__ == "__main__":
     try:
-        from jepa_worlds.app import command
+        from jepa_worlds.shared.app import command
     except ImportError as error:
         broken = Finding("broken", "Hydra", reason(error), (f"{PIP} --force-reinstall hydra-core",), required=True)
         tell([*examine({}, ["machine", "packages"]), broken])

@@ -16,9 +16,9 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from envs.arguments import require_whole, require_whole_or_none
-from jepa_worlds.app import Plain, command, plain, require_types
-from jepa_worlds.checkpoint import read_card
-from jepa_worlds.comparing import (
+from jepa_worlds.data.dataset import read_manifest
+from jepa_worlds.models.checkpoint import read_card
+from jepa_worlds.policies.comparing import (
     OTHERS,
     Rows,
     check_rows,
@@ -26,16 +26,15 @@ from jepa_worlds.comparing import (
     compared_rows,
     write_untrained,
 )
-from jepa_worlds.dataset import read_manifest
-from jepa_worlds.downstream import BEST, CURVE, Training, train_policy, trained
-from jepa_worlds.files import read_json
-from jepa_worlds.floors import idle_returns, random_returns
-from jepa_worlds.jobs import cores, run_jobs
-from jepa_worlds.learning_curves import learning_curves
-from jepa_worlds.policies import Task, read_policy_card
-from jepa_worlds.probe import protocol_id
-from jepa_worlds.returns import FLOORS, Curve, summary, table
-from jepa_worlds.runs import RESULTS, claimed, results, run_name, write_config, write_results
+from jepa_worlds.policies.downstream import BEST, CURVE, Training, train_policy, trained
+from jepa_worlds.policies.floors import idle_returns, random_returns
+from jepa_worlds.policies.learning_curves import learning_curves
+from jepa_worlds.policies.returns import FLOORS, Curve, summary, table
+from jepa_worlds.policies.saved import Task, read_policy_card
+from jepa_worlds.shared.app import Plain, command, plain, require_types
+from jepa_worlds.shared.files import read_json
+from jepa_worlds.shared.jobs import cores, run_jobs
+from jepa_worlds.shared.runs import RESULTS, claimed, protocol_id, results, run_name, write_config, write_results
 
 
 def main(config: DictConfig) -> Plain:

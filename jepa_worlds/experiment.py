@@ -15,14 +15,16 @@ from typing import Any
 from omegaconf import DictConfig
 
 from envs.arguments import require_whole_or_none
-from jepa_worlds import search
-from jepa_worlds.app import Plain, command, plain, require_types
-from jepa_worlds.bars import bar
-from jepa_worlds.cells import Job, make_jobs
-from jepa_worlds.grid import Cell, Grid, read_grid
-from jepa_worlds.jobs import cores, run_jobs
-from jepa_worlds.reporting import Study
-from jepa_worlds.running import (
+from jepa_worlds.models.training import chosen_device
+from jepa_worlds.shared.app import Plain, command, plain, require_types
+from jepa_worlds.shared.bars import bar
+from jepa_worlds.shared.jobs import cores, run_jobs
+from jepa_worlds.shared.runs import RESULTS, read_config, results, untouched, write_config, write_results
+from jepa_worlds.studies import search
+from jepa_worlds.studies.cells import Job, make_jobs
+from jepa_worlds.studies.grid import Cell, Grid, read_grid
+from jepa_worlds.studies.reporting import Study
+from jepa_worlds.studies.running import (
     CEILING,
     Explanation,
     explain_cell,
@@ -32,9 +34,7 @@ from jepa_worlds.running import (
     validation_error,
     with_given,
 )
-from jepa_worlds.runs import RESULTS, read_config, results, untouched, write_config, write_results
-from jepa_worlds.tabulating import ROLLOUT, markdown
-from jepa_worlds.training import chosen_device
+from jepa_worlds.studies.tabulating import ROLLOUT, markdown
 
 Failures = dict[str, str]
 """What went wrong, by the cell's name."""

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from jepa_worlds.app import command, plain
-from jepa_worlds.minari_datasets import export_minari
+from jepa_worlds.data.minari_datasets import export_minari
+from jepa_worlds.shared.app import command, plain
 
 
 def main(config: DictConfig) -> Path:

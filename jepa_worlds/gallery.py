@@ -19,13 +19,13 @@ from tqdm import tqdm
 
 from envs.arguments import require_whole
 from envs.registry import NAMESPACE
-from jepa_worlds.app import CONFIGS, Plain, command, composed, plain
-from jepa_worlds.build import build
-from jepa_worlds.collecting import Collection, rollouts
-from jepa_worlds.figures import newest
-from jepa_worlds.files import atomic
-from jepa_worlds.speed import native_ids
-from jepa_worlds.video import BACKGROUND, INK, SUFFIXES, check_writable, write_images
+from jepa_worlds.data.collecting import Collection, rollouts
+from jepa_worlds.machine.speed import native_ids
+from jepa_worlds.pictures.figures import newest
+from jepa_worlds.pictures.video import BACKGROUND, INK, SUFFIXES, check_writable, write_images
+from jepa_worlds.shared.app import CONFIGS, Plain, command, composed, plain
+from jepa_worlds.shared.build import build
+from jepa_worlds.shared.files import atomic
 
 Film = NDArray[np.uint8]  # [T, H, W, C]
 GAP = 6  # px between cells

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from jepa_worlds.app import command, plain, require_types
-from jepa_worlds.minari_datasets import import_minari
+from jepa_worlds.data.minari_datasets import import_minari
+from jepa_worlds.shared.app import command, plain, require_types
 
 
 def main(config: DictConfig) -> Path:

@@ -13,18 +13,18 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from envs.arguments import require_whole
-from jepa_worlds.app import CONFIGS, Plain, command, plain, require_types
-from jepa_worlds.bars import bar
-from jepa_worlds.build import TRUSTED, build
-from jepa_worlds.jobs import Report
-from jepa_worlds.plan_comparing import Comparison
-from jepa_worlds.plan_pictures import pictures
-from jepa_worlds.plan_rows import Row, check_rows, play_row, summary
-from jepa_worlds.plan_tables import SOLVED, numbers, table
-from jepa_worlds.protocols import Protocol
-from jepa_worlds.runs import RESULTS, claimed, results, run_name, write_config, write_results
-from jepa_worlds.training import chosen_device
-from jepa_worlds.video import check_writable
+from jepa_worlds.models.training import chosen_device
+from jepa_worlds.pictures.video import check_writable
+from jepa_worlds.planning.comparing import Comparison
+from jepa_worlds.planning.pictures import pictures
+from jepa_worlds.planning.protocols import Protocol
+from jepa_worlds.planning.rows import Row, check_rows, play_row, summary
+from jepa_worlds.planning.tables import SOLVED, numbers, table
+from jepa_worlds.shared.app import CONFIGS, Plain, command, plain, require_types
+from jepa_worlds.shared.bars import bar
+from jepa_worlds.shared.build import TRUSTED, build
+from jepa_worlds.shared.jobs import Report
+from jepa_worlds.shared.runs import RESULTS, claimed, results, run_name, write_config, write_results
 
 GROUP = "plan"
 FILM = "film.mp4"

@@ -18,16 +18,26 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from omegaconf import DictConfig
 
-from jepa_worlds import leaderboard, panels, reasons, telling
-from jepa_worlds.app import Plain, command, override, plain, require_types
-from jepa_worlds.bars import bar
-from jepa_worlds.files import atomic
-from jepa_worlds.leaderboard import Leaderboard
-from jepa_worlds.plan_reporting import PLAN_SCORE, plan_measures
-from jepa_worlds.reporting import Condition, Study, protocols
-from jepa_worlds.scenes import scene, strips
-from jepa_worlds.tabulating import OTHERS, REASONS, ROLLOUT, Measure, Table, column, head_label, markdown, tables
-from jepa_worlds.video import write_video
+from jepa_worlds.pictures.video import write_video
+from jepa_worlds.shared.app import Plain, command, override, plain, require_types
+from jepa_worlds.shared.bars import bar
+from jepa_worlds.shared.files import atomic
+from jepa_worlds.studies import leaderboard, panels, reasons, telling
+from jepa_worlds.studies.leaderboard import Leaderboard
+from jepa_worlds.studies.plans import PLAN_SCORE, plan_measures
+from jepa_worlds.studies.reporting import Condition, Study, protocols
+from jepa_worlds.studies.scenes import scene, strips
+from jepa_worlds.studies.tabulating import (
+    OTHERS,
+    REASONS,
+    ROLLOUT,
+    Measure,
+    Table,
+    column,
+    head_label,
+    markdown,
+    tables,
+)
 
 FOLDER, PAGE, TABLE = "report", "report.html", "table.md"
 TEMPLATES = Path(__file__).resolve().parent / "templates"

@@ -15,17 +15,16 @@ from omegaconf import DictConfig, open_dict
 
 from agents.objectives.core import weighted_sum
 from agents.world_models.core import WorldModel
-from envs.arguments import require_whole
-from jepa_worlds import evaluation
-from jepa_worlds.app import command, plain, require_all, require_types
-from jepa_worlds.build import build
-from jepa_worlds.checkpoint import CARD, FORMAT, save
-from jepa_worlds.dataset import ORIGIN, Dataset
-from jepa_worlds.figures import training_curves
-from jepa_worlds.files import versions
-from jepa_worlds.runs import read_config, results, untouched, write_config, write_results
-from jepa_worlds.training import DIAGNOSTICS, Schedule, Trainer, chosen_device, chosen_precision, diagnose
-from jepa_worlds.windows import Windows
+from jepa_worlds.data.dataset import Dataset
+from jepa_worlds.data.windows import Windows
+from jepa_worlds.models.cards import card, spec
+from jepa_worlds.models.checkpoint import CARD, save
+from jepa_worlds.models.training import DIAGNOSTICS, Schedule, Trainer, chosen_device, chosen_precision, diagnose
+from jepa_worlds.pictures.figures import training_curves
+from jepa_worlds.probing import scoring
+from jepa_worlds.shared.app import command, plain, require_all, require_types
+from jepa_worlds.shared.build import build
+from jepa_worlds.shared.runs import read_config, results, untouched, write_config, write_results
 
 FREE = ("data", "device", "out", "resident", "verify")  # not in the hashes that an experiment names its runs by
 MAY_DIFFER = (*FREE, "diagnose_every", "log_every", "save_every", "trust")  # when a run is taken up again
@@ -62,10 +61,10 @@ def main(config: DictConfig, report: Callable[[float], object] = lambda steps: N
     if not isinstance(model, WorldModel):
         raise ValueError(f"model must be a WorldModel, got {type(model).__name__}")
     model = model.to(device)
-    evaluation.require_room(model, settings["window"])
+    scoring.require_room(model, settings["window"])
     train = Windows(dataset, "train", settings["window"], device, _resident(settings["resident"], dataset, device))
     held_out = Windows(dataset, "validation", settings["window"], device, stride=settings["window"])
-    evaluation.require_two(dataset, {"train": train, "validation": held_out})
+    scoring.require_two(dataset, {"train": train, "validation": held_out})
     weights = _weights(settings["objective"]["weights"])
     if weights:  # without an objective a model stays as it was initialised
         sample = train.batch(0, schedule.batch_size, schedule.seed)
@@ -77,46 +76,10 @@ def main(config: DictConfig, report: Callable[[float], object] = lambda steps: N
         write_config(run, settings)
         bf16 = settings["precision"] == "bf16"
         trainer = Trainer(model, weights, optimizer, schedule, bf16, settings["compile"])
-        trainer.fit(train, held_out, run, lambda: evaluation.quick_probe(model, train, held_out), report)
+        trainer.fit(train, held_out, run, lambda: scoring.quick_probe(model, train, held_out), report)
     write_config(run, settings)
     _finish(model, dataset, held_out, settings, run, started)
     return run
-
-
-def spec(dataset: Dataset, frames: int = 1) -> dict[str, Any]:
-    """What a model has to know of its data: shapes and moments; ``${spec.…}`` in configurations.
-
-    Args:
-        dataset: the data.
-        frames: how many of them an encoder sees; ``input_shape`` is theirs together, ``frame_shape`` that of one.
-
-    Raises:
-        ValueError: a number of frames that is not positive.
-    """
-    require_whole(**{"model.frames": frames})
-    height, width, channels = dataset.manifest["frame_shape"]
-    frame_mean, frame_std = dataset.statistics("frames")
-    action_mean, action_std = dataset.statistics("actions")
-    factors = {name: dataset.statistics(f"factors.{name}") for name in dataset.factors}
-    return {
-        "frame_shape": [channels, height, width],
-        "input_shape": [frames * channels, height, width],
-        "frame_mean": frame_mean,
-        "frame_std": frame_std,
-        "action_dim": len(action_mean),
-        "action_sizes": dataset.manifest["action"].get("sizes", []),  # of choices, which come as one-hot vectors
-        "action_mean": action_mean,
-        "action_std": action_std,
-        "factors": {name: {"mean": mean, "std": std} for name, (mean, std) in factors.items()},
-    }
-
-
-def card(dataset: Dataset, settings: dict[str, Any]) -> dict[str, Any]:
-    """What ``model.json`` says of a model: its settings, the dataset, how that was collected, and versions."""
-    kept = {name: settings[name] for name in ("model", "objective", "spec", "window", "steps", "batch_size", "seed")}
-    data = {"path": settings["data"], "hash": dataset.content_hash}
-    collected = {name: dataset.manifest[name] for name in (*ORIGIN, "splits")}
-    return {"format": FORMAT, **kept, "dataset": data, "collected": collected, "versions": versions()}
 
 
 def _weights(weights: Any) -> dict[str, float]:

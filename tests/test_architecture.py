@@ -17,8 +17,8 @@ THIRD_PARTY = {
     "agents": {"numpy", "gymnasium", "torch", "stable_baselines3"},
 }
 LAZY = {"PIL", "skimage", "moviepy", "mujoco", "dm_control", "stable_baselines3"}  # only inside functions
-TRAINERS = {
-    ROOT / "jepa_worlds" / f"{name}.py" for name in ("algorithms", "comparing", "downstream", "evaluate", "floors")
+TRAINERS = {ROOT / "jepa_worlds" / "evaluate.py"} | {
+    ROOT / "jepa_worlds" / "policies" / f"{name}.py" for name in ("algorithms", "comparing", "downstream", "floors")
 }
 SB3_CLASSES = {ROOT / "agents" / "policies" / name for name in ("extractors.py", "vec_env.py")}  # derived from its own
 LOGGERS = {"logging", "tqdm", "warnings", "wandb", "tensorboard"}

@@ -54,7 +54,10 @@ def test_wheel__holds_the_packages_and_the_configurations(wheel):
 
 
 def test_installed_wheel__finds_its_own_code_and_configurations(installed, tmp_path):
-    code = "import envs, agents; from jepa_worlds.app import CONFIGS; print(CONFIGS, envs.__file__, agents.__file__)"
+    code = (
+        "import envs, agents; from jepa_worlds.shared.app import CONFIGS; "
+        "print(CONFIGS, envs.__file__, agents.__file__)"
+    )
     result = run(installed, "-c", code, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert all(str(installed.parent.parent) in path for path in result.stdout.split())

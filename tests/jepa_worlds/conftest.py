@@ -18,7 +18,7 @@ from envs import random
 from envs.core import World
 from envs.registry import register
 from jepa_worlds import collect
-from jepa_worlds.app import composed
+from jepa_worlds.shared.app import composed
 
 
 def _collect(out: Path | str, *overrides: str) -> Path:

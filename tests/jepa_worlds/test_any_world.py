@@ -13,13 +13,14 @@ import torch
 
 from agents.diagnostics import action_sensitivity
 from jepa_worlds import probe, record, train
-from jepa_worlds.app import composed, plain
-from jepa_worlds.dataset import Dataset
-from jepa_worlds.figures import component
-from jepa_worlds.probe import open_probe, table
-from jepa_worlds.training import diagnose
-from jepa_worlds.video import Clip
-from jepa_worlds.windows import Windows
+from jepa_worlds.data.dataset import Dataset
+from jepa_worlds.data.windows import Windows
+from jepa_worlds.models.training import diagnose
+from jepa_worlds.pictures.figures import component
+from jepa_worlds.pictures.video import Clip
+from jepa_worlds.probe import table
+from jepa_worlds.probing.opening import open_probe
+from jepa_worlds.shared.app import composed, plain
 
 TINY = ["encoder.width=8", "encoder.patch=2", "decoder.width=4", "decoder.patch=2", "model.latent_dim=8"]
 TINY += ["model=gru_autoencoder", "batch_size=16", "precision=fp32", "window=4", "steps=20"]

@@ -12,10 +12,11 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 from omegaconf import OmegaConf
 
 from envs.faces import WorldVectorEnv
-from jepa_worlds import benchmark, benchmarking
-from jepa_worlds.app import composed, plain
+from jepa_worlds import benchmark
 from jepa_worlds.benchmark import line, words_as_parts
-from jepa_worlds.benchmarking import collection, environments, sampling, training
+from jepa_worlds.machine import benchmarking
+from jepa_worlds.machine.benchmarking import collection, environments, sampling, training
+from jepa_worlds.shared.app import composed, plain
 
 NATIVE = ["jepa_worlds/MovingDot-v0", "jepa_worlds/Pendulum-v0"]
 SPEEDS = {WorldVectorEnv: 100.0, SyncVectorEnv: 10.0, AsyncVectorEnv: 4.0}  # a world

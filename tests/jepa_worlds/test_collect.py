@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from agents.behaviours.uniform import Uniform
-from jepa_worlds import sharding
-from jepa_worlds.collecting import Collection, rollouts
-from jepa_worlds.dataset import MANIFEST, SPLITS, Dataset, read_manifest
-from jepa_worlds.files import read_json
+from jepa_worlds.data import sharding
+from jepa_worlds.data.collecting import Collection, rollouts
+from jepa_worlds.data.dataset import MANIFEST, SPLITS, Dataset, read_manifest
+from jepa_worlds.shared.files import read_json
 
 DOT = "jepa_worlds/MovingDot-v0"
 NOISE = ("distractor=uniform", "distractor.dynamics=dynamic")

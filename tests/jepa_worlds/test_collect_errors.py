@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from jepa_worlds.app import composed
 from jepa_worlds.collect import main
-from jepa_worlds.dataset import MANIFEST, Dataset
+from jepa_worlds.data.dataset import MANIFEST, Dataset
+from jepa_worlds.shared.app import composed
 
 DOT = "jepa_worlds/MovingDot-v0"
 

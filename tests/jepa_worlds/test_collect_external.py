@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from envs.external import gl
-from jepa_worlds.collecting import Collection
-from jepa_worlds.dataset import MANIFEST, Dataset
-from jepa_worlds.environments import AT_ONCE, how_many, make_vec
+from jepa_worlds.data.collecting import Collection
+from jepa_worlds.data.dataset import MANIFEST, Dataset
+from jepa_worlds.data.environments import AT_ONCE, how_many, make_vec
 
 TINY = ("behaviour=uniform", "episodes=6", "episode_length=4", "validation=0", "env.size=16")
 CARTPOLE = ("env=gymnasium", "env.id=CartPole-v1", *TINY, "distractor=uniform", "test=0")

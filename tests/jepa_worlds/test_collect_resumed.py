@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from jepa_worlds import sharding
-from jepa_worlds.collecting import Collection, collect
-from jepa_worlds.dataset import MANIFEST
-from jepa_worlds.files import read_json
+from jepa_worlds.data import sharding
+from jepa_worlds.data.collecting import Collection, collect
+from jepa_worlds.data.dataset import MANIFEST
+from jepa_worlds.shared.files import read_json
 
 SMALL = Collection(
     env={"id": "jepa_worlds/MovingDot-v0"},

@@ -13,8 +13,8 @@ from PIL import Image
 
 from agents.objectives.vicreg import vicreg_bound
 from jepa_worlds import collect, demo, probe, train
-from jepa_worlds.app import composed, plain
-from jepa_worlds.training import Trainer
+from jepa_worlds.models.training import Trainer
+from jepa_worlds.shared.app import composed, plain
 
 TRAIN = ["encoder.width=8", "model.latent_dim=16", "batch_size=8", "precision=fp32", "window=9", "steps=${steps}"]
 ROWS = ["untrained-none", "vicreg-dynamic", "vicreg-static", "vicreg_temporal-static", "generative-static"]

@@ -13,8 +13,8 @@ from envs.distractors.jitter import CameraJitter, ColourJitter
 from envs.distractors.photographs import Photographs
 from envs.distractors.square import Square
 from envs.distractors.video import Video
-from jepa_worlds.app import CONFIGS, composed, plain
-from jepa_worlds.environments import distractors
+from jepa_worlds.data.environments import distractors
+from jepa_worlds.shared.app import CONFIGS, composed, plain
 
 NATIVE = sorted(
     name for name, spec in gymnasium.registry.items() if str(spec.kwargs.get("world", "")).startswith("envs.worlds.")

@@ -12,10 +12,11 @@ from typing import Any
 import moviepy.config
 import pytest
 
-from jepa_worlds import doctor, health
-from jepa_worlds.app import composed, plain
+from jepa_worlds import doctor
 from jepa_worlds.doctor import sound, tell
-from jepa_worlds.health import CHECKS, Finding, examine
+from jepa_worlds.machine import health
+from jepa_worlds.machine.health import CHECKS, Finding, examine
+from jepa_worlds.shared.app import composed, plain
 
 
 def found(*names: str, **changed: Any) -> dict[str, Finding]:
@@ -104,7 +105,7 @@ def test_packages__are_those_that_the_distribution_asks_for_here(monkeypatch, ve
 
 
 def test_torch__may_be_broken(monkeypatch):
-    monkeypatch.setitem(sys.modules, "jepa_worlds.benchmarking", None)
+    monkeypatch.setitem(sys.modules, "jepa_worlds.machine.benchmarking", None)
     findings = list(examine({}, ["torch"]))
     assert [(finding.mark, finding.what, finding.required) for finding in findings] == [("broken", "torch", True)]
     assert not sound(findings)

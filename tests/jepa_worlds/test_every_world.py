@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from jepa_worlds import figures, probe, record, train
-from jepa_worlds.app import CONFIGS, composed
-from jepa_worlds.dataset import Dataset
+from jepa_worlds import probe, record, train
+from jepa_worlds.data.dataset import Dataset
+from jepa_worlds.pictures import figures
+from jepa_worlds.shared.app import CONFIGS, composed
 
 FOREIGN = ("dm_control", "gymnasium", "pusht")
 NATIVE = sorted(file.stem for file in (CONFIGS / "env").glob("*.yaml") if file.stem not in FOREIGN)

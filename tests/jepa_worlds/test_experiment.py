@@ -17,13 +17,14 @@ from typing import Any
 
 import pytest
 
-from jepa_worlds import collect, experiment, probe, running, train
-from jepa_worlds.app import Plain, command, composed, plain
-from jepa_worlds.cells import make_jobs
-from jepa_worlds.grid import read_grid
-from jepa_worlds.running import run_cell
-from jepa_worlds.runs import read_config
-from jepa_worlds.training import Trainer
+from jepa_worlds import collect, experiment, probe, train
+from jepa_worlds.models.training import Trainer
+from jepa_worlds.shared.app import Plain, command, composed, plain
+from jepa_worlds.shared.runs import read_config
+from jepa_worlds.studies import running
+from jepa_worlds.studies.cells import make_jobs
+from jepa_worlds.studies.grid import read_grid
+from jepa_worlds.studies.running import run_cell
 
 TINY = ["encoder.width=8", "model.latent_dim=16", "precision=fp32"]
 SMALL = [

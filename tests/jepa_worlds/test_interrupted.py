@@ -6,8 +6,10 @@ import sys
 
 import pytest
 
-from jepa_worlds import demo, evaluation, probe, record, train, video
-from jepa_worlds.app import command, composed
+from jepa_worlds import demo, probe, record, train
+from jepa_worlds.pictures import video
+from jepa_worlds.probing import scoring
+from jepa_worlds.shared.app import command, composed
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +27,7 @@ def interrupt(*_args, **_kwargs):
 @pytest.mark.parametrize(
     ("name", "main", "place"),
     [
-        ("probe", probe.main, (evaluation, "scores")),
+        ("probe", probe.main, (scoring, "scores")),
         ("record", record.main, (video, "_tile")),
         ("demo", demo.main, (train, "main")),
     ],

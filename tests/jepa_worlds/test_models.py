@@ -13,10 +13,10 @@ import torch
 import jepa_worlds
 from agents.world_models.core import NoDecoder, WorldModel
 from jepa_worlds import train
-from jepa_worlds.app import CONFIGS, composed
-from jepa_worlds.dataset import Dataset
-from jepa_worlds.runs import read_metrics
-from jepa_worlds.windows import Windows
+from jepa_worlds.data.dataset import Dataset
+from jepa_worlds.data.windows import Windows
+from jepa_worlds.shared.app import CONFIGS, composed
+from jepa_worlds.shared.runs import read_metrics
 
 TINY = ["model.latent_dim=16", "batch_size=8", "window=9", "precision=fp32", "steps=2", "log_every=1"]
 NARROW = {

@@ -16,9 +16,9 @@ from agents.objectives.core import Terms, Views
 from agents.objectives.part import Part
 from agents.world_models.core import Batch
 from jepa_worlds import train
-from jepa_worlds.app import composed
-from jepa_worlds.runs import read_metrics
-from jepa_worlds.training import Trainer
+from jepa_worlds.models.training import Trainer
+from jepa_worlds.shared.app import composed
+from jepa_worlds.shared.runs import read_metrics
 
 TINY = ["model.latent_dim=8", "batch_size=8", "window=9", "precision=fp32", "log_every=1", "steps=2"]
 

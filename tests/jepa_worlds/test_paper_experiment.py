@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from jepa_worlds import experiment, probe, train
-from jepa_worlds.app import composed, plain
-from jepa_worlds.cells import Job, make_jobs
-from jepa_worlds.grid import Cell, Grid, read_grid
-from jepa_worlds.runs import read_config
+from jepa_worlds.shared.app import composed, plain
+from jepa_worlds.shared.runs import read_config
+from jepa_worlds.studies.cells import Job, make_jobs
+from jepa_worlds.studies.grid import Cell, Grid, read_grid
 
 PAPER = ["experiment=paper/slow_features", "preset=paper"]
 SEQUENCES = 15_600 * 64  # 100 epochs of all whole batches of 64 in 10 000

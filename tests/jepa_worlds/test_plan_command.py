@@ -18,12 +18,15 @@ from safetensors.torch import load_file
 
 from agents.heads.gcbc import GCBC
 from agents.planners.core import Planner
-from jepa_worlds import actors, heads, plan, plan_pictures, plan_rows, train
-from jepa_worlds.actors import Following
-from jepa_worlds.app import EXPECTED, Plain, command, composed, explained
-from jepa_worlds.arenas import Arena
-from jepa_worlds.plan_comparing import Comparison
-from jepa_worlds.plan_pictures import followed
+from jepa_worlds import plan, train
+from jepa_worlds.planning import actors, heads
+from jepa_worlds.planning import pictures as plan_pictures
+from jepa_worlds.planning import rows as plan_rows
+from jepa_worlds.planning.actors import Following
+from jepa_worlds.planning.arenas import Arena
+from jepa_worlds.planning.comparing import Comparison
+from jepa_worlds.planning.pictures import followed
+from jepa_worlds.shared.app import EXPECTED, Plain, command, composed, explained
 
 MODEL = ["model.latent_dim=16", "encoder.width=8", "batch_size=8", "precision=fp32", "steps=2"]
 CEM = ["planner.candidates=12", "planner.elites=3", "planner.iterations=2"]

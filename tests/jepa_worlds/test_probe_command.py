@@ -17,10 +17,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from jepa_worlds import collect, probe, train
-from jepa_worlds import figures as figures_module
-from jepa_worlds.app import composed
-from jepa_worlds.checkpoint import read_card
-from jepa_worlds.probe import protocol_id
+from jepa_worlds.models.checkpoint import read_card
+from jepa_worlds.pictures import figures as figures_module
+from jepa_worlds.shared.app import composed
+from jepa_worlds.shared.runs import protocol_id
 
 TINY = ["encoder.width=8", "model.latent_dim=16", "batch_size=8", "precision=fp32", "steps=2"]
 FACTORS = ("location", "background")

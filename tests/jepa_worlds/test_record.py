@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from jepa_worlds import collect, record, train
-from jepa_worlds.app import composed, plain
-from jepa_worlds.probe import open_probe
-from jepa_worlds.video import Clip
+from jepa_worlds.pictures.video import Clip
+from jepa_worlds.probing.opening import open_probe
+from jepa_worlds.shared.app import composed, plain
 
 TINY = ["model.latent_dim=16", "batch_size=8", "precision=fp32", "steps=2"]
 

@@ -25,10 +25,10 @@ from safetensors.torch import load_file
 
 from agents.world_models.core import Batch
 from jepa_worlds import collect, train
-from jepa_worlds.app import composed
-from jepa_worlds.build import build
-from jepa_worlds.runs import read_metrics
-from jepa_worlds.training import STATE, Trainer
+from jepa_worlds.models.training import STATE, Trainer
+from jepa_worlds.shared.app import composed
+from jepa_worlds.shared.build import build
+from jepa_worlds.shared.runs import read_metrics
 
 TINY = ["encoder.width=8", "model.latent_dim=16", "batch_size=8", "window=9", "precision=fp32", "log_every=1"]
 TINY += ["save_every=2", "diagnose_every=1000"]

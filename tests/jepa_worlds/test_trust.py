@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jepa_worlds import build as build_module
-from jepa_worlds import collect, evaluate, plan, probe, record, scenes, train
-from jepa_worlds.app import Plain, composed, plain
-from jepa_worlds.checkpoint import read_card
-from jepa_worlds.files import write_json
-from jepa_worlds.policies import read_policy_card
+import jepa_worlds
+from jepa_worlds import collect, evaluate, plan, probe, record, train
+from jepa_worlds.models.checkpoint import read_card
+from jepa_worlds.policies.saved import read_policy_card
+from jepa_worlds.shared.app import Plain, composed, plain
+from jepa_worlds.shared.files import write_json
+from jepa_worlds.studies import scenes
 
 MINE = "classes_of_the_user"
 TRUST = f"trust=[{MINE}]"
@@ -247,7 +248,7 @@ def test_build__is_told_what_is_trusted_by_every_command_that_has_the_setting() 
     without = {"benchmarking.py", "gallery.py", "planning_speed.py"}  # whose commands have no trust
     calls = [
         (file.name, node)
-        for file in Path(build_module.__file__).parent.glob("*.py")
+        for file in Path(jepa_worlds.__file__).parent.rglob("*.py")
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "build" and node.args
     ]

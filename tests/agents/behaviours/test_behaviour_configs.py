@@ -10,7 +10,7 @@ import pytest
 import stable_baselines3
 
 from jepa_worlds import collect
-from jepa_worlds.app import composed
+from jepa_worlds.shared.app import composed
 
 SMALL = ["episodes=12", "episode_length=6", "validation=0.2", "test=0.2"]
 CASES = {

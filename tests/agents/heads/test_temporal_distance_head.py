@@ -27,7 +27,7 @@ def walks(episodes=200, steps=30):
 
 
 def fit(head, data, steps, batch=256, lr=3e-3):
-    """What `jepa_worlds.heads.fit_head` does, without its care."""
+    """What `jepa_worlds.planning.heads.fit_head` does, without its care."""
     generator, usable = torch.Generator().manual_seed(0), data.steps()
     head.prepare(data)
     optimizer = torch.optim.Adam([x for x in head.parameters() if x.requires_grad], lr=lr)

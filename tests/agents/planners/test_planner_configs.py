@@ -10,7 +10,7 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 
 from agents.planners.core import Planner
-from jepa_worlds.build import build
+from jepa_worlds.shared.build import build
 
 CONFIGS = sorted((Path(__file__).resolve().parents[3] / "configs" / "planner").glob("*.yaml"))
 

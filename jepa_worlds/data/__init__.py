@@ -1,0 +1,1 @@
+"""Datasets: how they are collected, written, read, sampled and imported."""

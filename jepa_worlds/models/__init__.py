@@ -1,0 +1,1 @@
+"""World models: how they are trained, kept, and taken over from elsewhere."""

@@ -1,0 +1,1 @@
+"""Policies on frozen latents: how they are trained, compared and shown."""

@@ -1,0 +1,1 @@
+"""What a frozen model holds, and why."""

@@ -1,0 +1,1 @@
+"""Experiments: grids of cells, how they are done, and what their reports tell."""

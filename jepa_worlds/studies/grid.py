@@ -1,0 +1,306 @@
+"""The grid of an experiment: which methods are compared, on what data, at which levels and how often.
+
+An experiment says what is compared (``configs/experiment``), a preset how much of it is run (``configs/preset``). What
+both leave open is said by a subset; the command line has the last word.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from envs.arguments import require_whole, require_whole_or_none
+from jepa_worlds.shared.app import Plain
+from jepa_worlds.studies.choices import check_keys, check_levels, check_overrides, chosen, first_given, require_known
+from jepa_worlds.studies.search import Search, trials
+from jepa_worlds.studies.tuned import SHARED, Tuned, check_rows
+
+BUDGET = {
+    "collect": ("episodes", "episode_length"),
+    "train": ("steps", "batch_size", "window"),
+    "probe": (),
+    "plan": (),
+}
+COUNTS = ("seeds", *BUDGET["collect"], *BUDGET["train"])  # integers of at least 1
+CHOICES = ("methods", "panels", "levels", "trials", *COUNTS)
+OVERRIDES = ("collect", "train", "probe", "plan")
+PLANS = "protocol="  # the override without which nothing is planned
+NAME = re.compile(r"[A-Za-z0-9_.+-]+")  # of a folder, and in an override
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is compared.
+
+    Attributes:
+        title: in words.
+        train: overrides of ``train``.
+        search: what a search draws, see `jepa_worlds.studies.search`.
+    """
+
+    title: str
+    train: list[str] = field(default_factory=list)
+    search: Search = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_overrides("train", self.train)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What it is compared on.
+
+    Attributes:
+        title: in words.
+        collect, train, plan: overrides of these commands; ``plan`` is null where nothing is to be planned.
+        levels: its own, whatever levels the others have; null is a panel's level that has none.
+        level: the keys of ``collect`` that a level sets. Level 0 leaves the distractor out.
+        score: its own factors in tables and plots.
+        axis: ``{name, value}`` of panels that differ in one number, for plots.
+    """
+
+    title: str
+    collect: list[str] = field(default_factory=list)
+    train: list[str] = field(default_factory=list)
+    plan: list[str] | None = field(default_factory=list)
+    levels: list[float | None] | None = None
+    level: list[str] = field(default_factory=lambda: ["distractor.level"])
+    score: list[str] | None = None
+    axis: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        for key in ("collect", "train", "level"):
+            check_overrides(key, getattr(self, key))
+        if self.plan is not None:
+            check_overrides("plan", self.plan)
+        if self.levels is not None:
+            check_levels(self.levels)
+
+    @property
+    def without_distractor(self) -> list[str]:
+        """Its overrides of ``collect`` at level 0, but for ``distractor=none``."""
+        return [override for override in self.collect if not re.match(r"[+~]*distractor\b", override)]
+
+    @property
+    def shares_level_0(self) -> bool:
+        """Whether nothing of the panel is left without its distractor."""
+        return not (self.without_distractor or self.train or self.plan or self.plan is None)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model. ``panel`` is None where panels do not differ, which is without distractors, at level 0."""
+
+    method: str
+    panel: str | None
+    level: float | None
+    seed: int
+
+    @property
+    def data(self) -> str:
+        """What its dataset is called."""
+        return "-".join([*self._where, f"s{self.seed}"])
+
+    @property
+    def run(self) -> str:
+        """What its training run is called."""
+        return f"{self.method}-{self.data}"
+
+    @property
+    def _where(self) -> list[str]:
+        return [self.panel or SHARED] + ([] if self.level is None else [f"{self.level:g}"])
+
+    def __str__(self) -> str:
+        return " ".join([self.method, *self._where, f"seed {self.seed}"])
+
+
+@dataclass(frozen=True)
+class Grid:
+    """An experiment with every choice made.
+
+    Attributes:
+        name, title, score: of the experiment.
+        preset: its name.
+        methods, panels: those to run; panels have their levels and scores.
+        levels, seeds: of all of them.
+        first, last: overrides of each command before those of methods and panels, and after them.
+        trials: methods that a search drew, each with the overrides.
+        tuned: overrides of ``train`` of single cells, after those of methods and panels.
+    """
+
+    name: str
+    title: str
+    score: list[str]
+    preset: str
+    methods: dict[str, Method]
+    panels: dict[str, Panel]
+    levels: list[float | None]
+    seeds: list[int]
+    first: dict[str, list[str]]
+    last: dict[str, list[str]]
+    trials: dict[str, list[str]]
+    tuned: Tuned
+
+    @property
+    def cells(self) -> list[Cell]:
+        """All models, numbered by their place: seed by seed, and what has the same dataset together."""
+        found = []
+        for seed in self.seeds:
+            for panel, level in self._conditions():
+                found += [Cell(method, panel, level, seed) for method in self.methods]
+        return found
+
+    def _conditions(self) -> Iterator[tuple[str | None, float | None]]:
+        if any(panel.shares_level_0 and 0 in (panel.levels or []) for panel in self.panels.values()):
+            yield None, 0
+        for name, panel in self.panels.items():
+            for level in panel.levels or []:
+                if not (level == 0 and panel.shares_level_0):
+                    yield name, level
+
+    def overrides(self, cell: Cell) -> dict[str, list[str]]:
+        """What a cell overrides of each command, but for its `level`, seed and paths; of ``plan`` only if it plans."""
+        method, panel = self.methods[cell.method], self.panels[cell.panel] if cell.panel else Panel("")
+        collected = [*panel.without_distractor, "distractor=none"] if cell.level == 0 else panel.collect
+        tuned = self.tuned.overrides(cell.method, cell.panel, cell.level)
+        trained = [*method.train, *panel.train, *tuned]
+        own = {"collect": collected, "train": trained, "probe": [], "plan": panel.plan or []}
+        found = {name: [*self.first[name], *own[name], *self.last[name]] for name in OVERRIDES}
+        if panel.plan is None or not any(word.startswith(PLANS) for word in found["plan"]):
+            del found["plan"]
+        return found
+
+    def level(self, cell: Cell) -> dict[str, float]:
+        """What the level of a cell sets."""
+        if not cell.level or cell.panel is None:
+            return {}
+        level = int(cell.level) if cell.level == int(cell.level) else cell.level  # 1.0 is 1, in hashes too
+        return dict.fromkeys(self.panels[cell.panel].level, level)
+
+
+def read_grid(settings: Plain) -> Grid:
+    """The grid that the settings of the command describe.
+
+    Raises:
+        ValueError: something that is not known, has no place there, or is there twice; or nothing to run.
+    """
+    experiment = _checked_experiment(settings["experiment"])
+    preset = settings["preset"]
+    check_keys("preset", preset, ("name", "subset", *CHOICES, *OVERRIDES))
+    layers = [settings, _subset(settings["subset"], preset.get("subset"), experiment), preset]
+    known = {"methods": experiment["methods"], "panels": experiment["panels"]}
+    made = {key: first_given(key, [*layers, {**experiment, **dict.fromkeys(known)}]) for key in CHOICES}
+    require_whole_or_none(**{key: made[key] for key in COUNTS})
+    methods = {n: _made(Method, f"method {n!r}", x) for n, x in chosen("methods", made["methods"], known["methods"])}
+    panels = {n: _made(Panel, f"panel {n!r}", x) for n, x in chosen("panels", made["panels"], known["panels"])}
+    levels = check_levels(made["levels"] if made["levels"] is not None else [None])
+    panels = {
+        name: replace(panel, levels=panel.levels or levels, score=panel.score or experiment["score"])
+        for name, panel in panels.items()
+    }
+    _check_plans([*(preset.get("plan") or []), *(experiment.get("plan") or []), *settings["plan"]], panels)
+    drawn = _add_trials(methods, made["trials"] or 0, settings["search_seed"])
+    first = settings["first_seed"]
+    require_whole(0, first_seed=first)
+    return Grid(
+        name=experiment["name"],
+        title=experiment["title"],
+        score=experiment["score"],
+        preset=preset["name"],
+        methods=methods,
+        panels=panels,
+        levels=levels,
+        seeds=list(range(first, first + (made["seeds"] or 1))),
+        first={
+            name: [
+                *(f"{key}={made[key]}" for key in BUDGET[name] if made[key] is not None),
+                *(preset.get(name) or []),
+                *(experiment.get(name) or []),
+            ]
+            for name in OVERRIDES
+        },
+        last=_last(settings),
+        trials=drawn,
+        tuned=Tuned(
+            check_rows(experiment.get("tuned") or {}, known["methods"], known["panels"]),
+            made["steps"] * made["batch_size"] if made["steps"] and made["batch_size"] else None,
+            frozenset(key for key in ("steps", "batch_size") if settings[key] is not None),
+        ),
+    )
+
+
+def _check_plans(overrides: list[str], panels: Mapping[str, Panel]) -> None:
+    """Raises ValueError for overrides of ``plan`` where there is no protocol to plan under."""
+    words = [*overrides, *(word for panel in panels.values() for word in panel.plan or [])]
+    if words and not any(word.startswith(PLANS) for word in words):
+        raise ValueError(f'plan={words} names no protocol, as in plan=["protocol=moving_dot/v1"]')
+
+
+def _add_trials(methods: dict[str, Method], count: int, seed: int) -> dict[str, list[str]]:
+    """Add to methods the trials of those that have a search; returns what each trial overrides."""
+    drawn = {
+        name: overrides for method in methods for name, overrides in trials(method, methods[method].search, count, seed)
+    }
+    for name, overrides in drawn.items():
+        method, _, number = name.partition("#")
+        methods[name] = Method(f"{methods[method].title} #{number}", [*methods[method].train, *overrides])
+    return drawn
+
+
+def _checked_experiment(experiment: Any) -> Plain:
+    """An experiment whose keys are known and named.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not isinstance(experiment, dict):
+        raise ValueError(f"experiment must be chosen, as in experiment=slow_features; got {experiment!r}")
+    check_keys("experiment", experiment, ("name", "title", "score", "subsets", "tuned", *CHOICES, *OVERRIDES))
+    for key in ("name", "title", "score", "methods", "panels"):
+        if not experiment.get(key):
+            raise ValueError(f"an experiment needs {key}; this one has {sorted(experiment)}")
+    for kind in ("methods", "panels"):
+        for name in (*experiment[kind], experiment["name"]):
+            if not NAME.fullmatch(str(name)):
+                raise ValueError(f"{name!r} becomes the name of a folder: use letters, digits, _, ., + and - alone")
+    return experiment
+
+
+def _last(settings: Plain) -> dict[str, list[str]]:
+    """The overrides of commands that the command line gives."""
+    device = [] if settings["device"] == "auto" else [f"device={settings['device']}"]
+    trust = [f"trust=[{','.join(settings['trust'])}]"] if settings["trust"] else []
+    return {name: [*([] if name == "collect" else device), *trust, *settings[name]] for name in OVERRIDES}
+
+
+def _subset(name: str | None, otherwise: str | None, experiment: Plain) -> Plain:
+    """A subset of an experiment: the one that is asked for, or else the one that the preset names, if there is one.
+
+    Raises:
+        ValueError: there is no such subset.
+    """
+    known = experiment.get("subsets") or {}
+    if name is None:
+        name = otherwise if otherwise in known else None
+    if name is None:
+        return {}
+    require_known("subset", [name], known)
+    check_keys(f"subset {name!r}", known[name], CHOICES)
+    return known[name]
+
+
+def _made(kind: type, what: str, given: Any) -> Any:
+    """A method or a panel of its description.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(given, dict) or "title" not in given:
+        raise ValueError(f"{what} must be described by a title and overrides, as in {{title: …}}, got {given!r}")
+    check_keys(what, given, [one.name for one in fields(kind)])
+    try:
+        return kind(**given)
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from error
