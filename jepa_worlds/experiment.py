@@ -21,7 +21,7 @@ from jepa_worlds.shared.bars import bar
 from jepa_worlds.shared.jobs import cores, run_jobs
 from jepa_worlds.shared.runs import RESULTS, read_config, results, untouched, write_config, write_results
 from jepa_worlds.studies import search
-from jepa_worlds.studies.cells import Job, make_jobs
+from jepa_worlds.studies.cells import Job, chosen_experiment, make_jobs
 from jepa_worlds.studies.grid import Cell, Grid, read_grid
 from jepa_worlds.studies.reporting import Study
 from jepa_worlds.studies.running import (
@@ -176,6 +176,7 @@ def _results(grid: Grid, jobs: Sequence[Job], failures: Failures, started: float
         started=started,
         experiment={
             "name": grid.name,
+            "chosen": chosen_experiment(grid.name),
             "title": grid.title,
             "preset": grid.preset,
             "score": grid.score,
@@ -184,7 +185,6 @@ def _results(grid: Grid, jobs: Sequence[Job], failures: Failures, started: float
                 name: {key: getattr(panel, key) for key in ("title", "levels", "score", "axis")}
                 for name, panel in grid.panels.items()
             },
-            "levels": grid.levels,
             "seeds": grid.seeds,
         },
         rows=rows,

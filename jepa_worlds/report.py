@@ -87,9 +87,10 @@ def main(config: DictConfig) -> Path:
     folder = study.out / FOLDER
     shown = _shown(study, settings)
     near = study.near(settings["level"], settings["panels"])
+    compared = [methods for methods in study.parts if any(study.cells(m, c) for m in methods for c in near)]
     parts = [
         _part(study, methods, near, settings["level"], folder, "" if number == 0 else f"-{number + 1}")
-        for number, methods in enumerate(study.parts)
+        for number, methods in enumerate(compared)
     ]
     scenes = _scenes(study, shown, near, settings, folder) if shown else []
     environment = Environment(
@@ -150,7 +151,7 @@ def _shown(study: Study, settings: Plain) -> list[str]:
     """
     for key, known in (("methods", study.methods), ("panels", study.experiment["panels"])):
         unknown = [name for name in settings[key] or [] if name not in known]
-        if unknown:
+        if unknown or settings[key] == []:
             raise ValueError(f"{key} must be among {list(known)}, got {unknown}")
     if settings["methods"] is not None:
         return list(settings["methods"])

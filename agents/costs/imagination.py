@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor
 
@@ -34,6 +36,8 @@ def imagine(model: WorldModel, state: Tensor, actions: Tensor, bf16: bool = Fals
     grad = torch.is_grad_enabled() and actions.requires_grad
     rows = ROWS if actions.device.type == "cpu" and not grad else max(1, batch * candidates)
     parts = zip(latents.split(rows), actions.flatten(0, 1).split(rows), strict=True)
-    with torch.set_grad_enabled(grad), torch.autocast(actions.device.type, torch.bfloat16, enabled=bf16):
+    # cuDNN has no gradients of recurrent networks in evaluation mode; torch's own kernels have.
+    kernels = torch.backends.cudnn.flags(enabled=False) if grad else nullcontext()
+    with kernels, torch.set_grad_enabled(grad), torch.autocast(actions.device.type, torch.bfloat16, enabled=bf16):
         imagined = torch.cat([model.predict(context, future).float() for context, future in parts])
     return imagined.unflatten(0, (batch, candidates))

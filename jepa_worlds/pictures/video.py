@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +64,19 @@ class Clip:
     gauges: Sequence[Gauge] = ()
     goal: NDArray[np.uint8] | None = None
     returns: NDArray | None = None
+
+    def last(self, count: int) -> Clip:
+        """Its last so many frames, and what belongs to them."""
+        kept = slice(len(self.frames) - count, None)
+        return replace(
+            self,
+            frames=self.frames[kept],
+            truth={name: x[kept] for name, x in self.truth.items()},
+            readout={name: x[kept] for name, x in self.readout.items()},
+            imagined=None if self.imagined is None else self.imagined[kept],
+            gauges=[replace(x, truth=x.truth[kept], readout=x.readout[kept]) for x in self.gauges],
+            returns=None if self.returns is None else self.returns[kept],
+        )
 
 
 def write_video(scenes: Sequence[Sequence[Clip]], columns: int, fps: float, file: Path) -> None:

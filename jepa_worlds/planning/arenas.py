@@ -39,7 +39,7 @@ class Now:
 
 
 class Arena:
-    """The worlds of some episodes of a protocol. An episode depends on its seed and number alone.
+    """The worlds of some episodes of a protocol. An episode depends on its seed and number alone; it stays as it ends.
 
     Args:
         protocol: of them.
@@ -60,6 +60,7 @@ class Arena:
             random.fold_in(np.full(len(numbers), seed, np.uint64), HELD_OUT), np.asarray(numbers)
         )
         self.env = self._worlds(protocol.budget)
+        self._over = np.zeros(len(numbers), bool)
 
     @property
     def space(self) -> gymnasium.Space:
@@ -78,7 +79,8 @@ class Arena:
             ValueError: worlds that have no such goals.
         """
         frames, infos = self._reset(self.env)
-        now, goals = self._now(frames, factors_of(self.env, infos)), self.protocol.goals
+        self._seen = now = self._now(frames.copy(), factors_of(self.env, infos))
+        goals = self.protocol.goals
         if goals.ahead is not None:
             return now, self._ahead(goals.ahead)
         there = self.env.unwrapped
@@ -94,11 +96,17 @@ class Arena:
         world: World = there.world  # type: ignore[attr-defined]
         return now, Goal(world.render(state), world.factors(state))
 
-    def step(self, actions: NDArray) -> tuple[Now, NDArray[np.float64], NDArray[np.bool_]]:
-        """The worlds after an action, its rewards, and which episodes are over: [n]."""
+    def step(self, actions: NDArray) -> tuple[Now, NDArray[np.float64]]:
+        """The worlds after an action, and its rewards [n]: of episodes that are over, those of the end, and 0."""
         frames, rewards, terminations, truncations, infos = self.env.step(actions)
-        now, over = self._now(frames, factors_of(self.env, infos)), terminations | truncations
-        return now, np.asarray(rewards, np.float64), over
+        factors, before = factors_of(self.env, infos), self._seen
+        self._seen = self._now(
+            _kept(self._over, before.frames, frames),
+            {name: _kept(self._over, before.factors[name], x) for name, x in factors.items()},
+        )
+        rewards = np.where(self._over, 0.0, np.asarray(rewards, np.float64))
+        self._over = self._over | terminations | truncations
+        return self._seen, rewards
 
     def close(self) -> None:
         """Give back what the worlds hold."""

@@ -101,7 +101,7 @@ def _played_again(comparison: Comparison, fitted: Fitted, episodes: list[Plain])
             ends.append(latents[:, -1])
             if readout is not None:
                 led.append(readout(latents).cpu().numpy())
-        now, rewards, _ = arena.step(taken)
+        now, rewards = arena.step(taken)
         told = vectors(torch.from_numpy(taken)[:, None], space)[:, 0].numpy()
         state = observer.advance(state, told, now.frames, now.factors)
         frames.append(now.frames)

@@ -152,26 +152,22 @@ def _begun(row: Row, out: Path) -> Plain:
 
 
 def _play(arena: Arena, actor: Actor, shown: int) -> tuple[list[Plain], float]:
-    """What became of the episodes of an arena, and the seconds in which the actor decided.
-
-    An episode that ends by itself stays as it was.
-    """
+    """What became of the episodes of an arena, and the seconds in which the actor decided."""
     protocol = arena.protocol
     now, goal = arena.begin()
     actor.begin(now, goal, arena.space, random.fold_in(arena.key, 1))
     factor, seconds = protocol.success.factor, 0.0
     distances, places = [protocol.distance(now.factors, goal.factors)], [now.factors[factor]]
-    returns, over, taken = np.zeros(len(arena.key)), np.zeros(len(arena.key), bool), []
+    returns, taken = np.zeros(len(arena.key)), []
     for _ in range(protocol.budget):
         started = time.perf_counter()
         actions = actor.act(now)
         seconds += time.perf_counter() - started
-        now, rewards, ended = arena.step(actions)
-        returns += np.where(over, 0, rewards)
-        distances.append(np.where(over, distances[-1], protocol.distance(now.factors, goal.factors)))
-        places.append(np.where(over.reshape(-1, *[1] * (places[0].ndim - 1)), places[-1], now.factors[factor]))
+        now, rewards = arena.step(actions)
+        returns += rewards
+        distances.append(protocol.distance(now.factors, goal.factors))
+        places.append(now.factors[factor])
         taken.append(actions[:shown])
-        over = over | ended
     arena.close()
     apart = np.stack(distances, axis=1)  # [n, T+1]
     steps = np.diff(np.stack(places, axis=1).reshape(len(apart), len(places), -1).astype(np.float64), axis=1)

@@ -12,7 +12,8 @@ from typing import Any
 class Stop:
     """While entered, Ctrl-C and SIGTERM only set ``requested``; the loop inside saves and then leaves.
 
-    A second Ctrl-C interrupts at once. Outside the main thread, where Python handles no signals, this does nothing.
+    A second Ctrl-C interrupts at once. What is ignored stays ignored. Outside the main thread, where Python handles no
+    signals, this does nothing.
     """
 
     def __init__(self) -> None:
@@ -22,7 +23,8 @@ class Stop:
     def __enter__(self) -> Stop:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._handle)
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(

@@ -225,6 +225,12 @@ def _said(command: str, overrides: Sequence[str], **paths: Path) -> str:
     return shlex.join(["python", "-m", f"jepa_worlds.{command}", *_config_dir(), *last.values(), *where])
 
 
+def chosen_experiment(name: str) -> list[str]:
+    """How the command line chose the experiment of a name, and where that lies if it is one's own."""
+    chosen = HydraConfig.get().runtime.choices["experiment"] if HydraConfig.initialized() else name
+    return [*_config_dir(), f"experiment={chosen}"]
+
+
 def _config_dir() -> list[str]:
     """The folder of configurations that the command line adds, which the commands need too."""
     sources = HydraConfig.get().runtime.config_sources if HydraConfig.initialized() else []

@@ -124,7 +124,7 @@ class Grid:
         name, title, score: of the experiment.
         preset: its name.
         methods, panels: those to run; panels have their levels and scores.
-        levels, seeds: of all of them.
+        seeds: of all of them.
         first, last: overrides of each command before those of methods and panels, and after them.
         trials: methods that a search drew, each with the overrides.
         tuned: overrides of ``train`` of single cells, after those of methods and panels.
@@ -136,7 +136,6 @@ class Grid:
     preset: str
     methods: dict[str, Method]
     panels: dict[str, Panel]
-    levels: list[float | None]
     seeds: list[int]
     first: dict[str, list[str]]
     last: dict[str, list[str]]
@@ -191,7 +190,8 @@ def read_grid(settings: Plain) -> Grid:
     check_keys("preset", preset, ("name", "subset", *CHOICES, *OVERRIDES))
     layers = [settings, _subset(settings["subset"], preset.get("subset"), experiment), preset]
     known = {"methods": experiment["methods"], "panels": experiment["panels"]}
-    made = {key: first_given(key, [*layers, {**experiment, **dict.fromkeys(known)}]) for key in CHOICES}
+    # What an experiment says of methods and panels defines them, and chooses none.
+    made = {key: first_given(key, layers if key in known else [*layers, experiment]) for key in CHOICES}
     require_whole_or_none(**{key: made[key] for key in COUNTS})
     methods = {n: _made(Method, f"method {n!r}", x) for n, x in chosen("methods", made["methods"], known["methods"])}
     panels = {n: _made(Panel, f"panel {n!r}", x) for n, x in chosen("panels", made["panels"], known["panels"])}
@@ -211,7 +211,6 @@ def read_grid(settings: Plain) -> Grid:
         preset=preset["name"],
         methods=methods,
         panels=panels,
-        levels=levels,
         seeds=list(range(first, first + (made["seeds"] or 1))),
         first={
             name: [

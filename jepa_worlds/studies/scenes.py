@@ -30,7 +30,7 @@ class Scene:
 
     Attributes:
         title: of the condition.
-        clips: the same episode by method.
+        clips: the same steps of the same episode by method.
         missing: why there is nothing of a method.
     """
 
@@ -42,7 +42,8 @@ class Scene:
 def scene(study: Study, methods: Sequence[str], condition: Condition, device: str, trust: Sequence[str]) -> Scene:
     """The first held-out episode of the first seed that all methods have under a condition.
 
-    What is gone, or has changed since it was probed, is left out and named.
+    What is gone, or has changed since it was probed, is left out and named. Models that see several frames at a time
+    begin later: all clips are as long as the shortest, and end together.
     """
     rows = {name: study.cells(name, condition) for name in methods if study.cells(name, condition)}
     common = set.intersection(*({row["cell"]["seed"] for row in found} for found in rows.values())) if rows else set()
@@ -55,7 +56,9 @@ def scene(study: Study, methods: Sequence[str], condition: Condition, device: st
                 shown[name] = _clip(study, row, study.methods[name], device, trust)
         except (FileNotFoundError, ValueError) as error:
             missing.append(str(error))
-    return Scene(study.title(condition), shown, list(dict.fromkeys(missing)))
+    length = min((len(clip.frames) for clip in shown.values()), default=0)
+    aligned = {name: clip.last(length) for name, clip in shown.items()}
+    return Scene(study.title(condition), aligned, list(dict.fromkeys(missing)))
 
 
 def _clip(study: Study, row: Row, title: str, device: str, trust: Sequence[str]) -> Clip:

@@ -13,7 +13,7 @@ from jepa_worlds.shared.app import override
 from jepa_worlds.studies.reporting import Condition, Study, rollout_rmse, unit
 
 # Settings of the command that say where and how it ran, or what the experiment and the preset are named for.
-UNSAID = ("experiment", "preset", "out", "list", "jobs", "job", "explain", "device", "trust")
+UNSAID = ("experiment", "preset", "out", "list", "jobs", "job", "explain", "device")
 
 
 def about_method(study: Study, method: str) -> str:
@@ -63,14 +63,12 @@ def _trained(study: Study, method: str) -> bool:
 
 def command_of(study: Study) -> str:
     """The command that made the results."""
-    chosen = (
-        f"experiment={study.experiment['name']}",
-        f"preset={study.experiment['preset']}",
-        override("out", study.out),
-    )
+    chosen = study.experiment.get("chosen", [f"experiment={study.experiment['name']}"])
+    where = [f"preset={study.experiment['preset']}", override("out", study.out)]
     given = {key: value for key, value in study.config.items() if key not in UNSAID and value not in (None, [], 0)}
-    said = (f"{key}={json.dumps(value, separators=(',', ':'))}" for key, value in given.items())
-    return shlex.join(["python", "-m", "jepa_worlds.experiment", *chosen, *said])
+    said = [f"{key}={json.dumps(value, separators=(',', ':'))}" for key, value in given.items()]
+    silent = [] if study.config.get("explain", True) else ["explain=false"]
+    return shlex.join(["python", "-m", "jepa_worlds.experiment", *chosen, *where, *said, *silent])
 
 
 def _docstring(config: dict[str, Any]) -> str:

@@ -94,6 +94,7 @@ def test_experiment__writes_a_row_for_every_cell(studied: tuple[Path, Plain]) ->
     assert content.keys() == SHAPE | {"experiment", "rows", "failed"} and content["command"] == "experiment"
     assert content["experiment"] == {
         "name": "slow_features",
+        "chosen": ["experiment=slow_features"],
         "title": "Joint embedding predictive architectures focus on slow features",
         "preset": "debug",
         "score": ["location"],
@@ -105,7 +106,6 @@ def test_experiment__writes_a_row_for_every_cell(studied: tuple[Path, Plain]) ->
                 "dynamic-uniform": "changing uniform noise",
             }.items()
         },
-        "levels": [0, 1],
         "seeds": [0],
     }
     assert [row["name"] for row in content["rows"]] == [*content["metrics"]] == CELLS

@@ -570,6 +570,17 @@ def test_stop__leaves_the_handlers_as_they_were_even_after_an_error() -> None:
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
+def test_stop__leaves_to_the_parent_what_a_worker_ignores() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Stop() as stop:
+            signal.raise_signal(signal.SIGINT)
+            assert not stop.requested
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_stop__does_nothing_outside_the_main_thread() -> None:
     errors: list[BaseException] = []
 

@@ -99,6 +99,20 @@ def test_arena__a_goal_ahead_is_where_an_episode_ended(race):
     assert (goal.factors["position"] <= goal.factors["goal"] + 1).all() and np.ptp(goal.factors["goal"]) > 0
 
 
+def test_arena__an_episode_stays_as_it_ended(race):
+    made = protocol("goals.ahead=60", "goals.behaviour={_target_: agents.behaviours.uniform.Uniform}")
+    arena = Arena(replace(made, env={"id": "jepa_worlds/TestRace-v0"}, budget=60), {}, 0, range(20))
+    now, _ = arena.begin()
+    first, rewards = now, []
+    for _ in range(60):
+        before, (now, given) = now, arena.step(np.ones((20, *arena.space.shape), arena.space.dtype))
+        over = before.factors["position"] >= before.factors["goal"]
+        assert np.array_equal(now.frames[over], before.frames[over]) and not given[over].any()
+        assert np.array_equal(now.factors["position"][over], before.factors["position"][over])
+        rewards.append(given)
+    assert over.all() and np.any(rewards) and np.array_equal(now.factors["goal"], first.factors["goal"])
+
+
 def test_arena__worlds_without_goals_say_what_to_do(race):
     made = replace(protocol(), env={"id": "jepa_worlds/TestRace-v0"})
     with pytest.raises(ValueError, match="has no goals"):
@@ -126,6 +140,7 @@ def test_arena__an_episode_that_worlds_of_others_cut_off_is_over(pygame):
     made = protocol("goals.ahead=1", "goals.behaviour={_target_: agents.behaviours.uniform.Uniform}")
     arena = Arena(replace(made, env=env, budget=6), {}, 0, range(2))
     arena.begin()
-    over = [arena.step(np.zeros((2, 1), np.float32))[2].tolist() for _ in range(4)]  # its limit is 999 steps
-    assert over == [[False, False]] * 2 + [[True, True]] + [[False, False]]
+    seen = [arena.step(np.ones((2, 1), np.float32)) for _ in range(4)]  # its limit is 999 steps
+    assert [np.all(rewards < 0) for _, rewards in seen] == [True, True, True, False]
+    assert np.array_equal(seen[3][0].frames, seen[2][0].frames) and not seen[3][1].any()
     arena.close()

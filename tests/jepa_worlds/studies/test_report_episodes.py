@@ -20,13 +20,13 @@ STATIC = Condition("static", 1)
 
 @pytest.fixture(scope="module")
 def study_path(dataset_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two methods, one seed, on static noise."""
+    """Three methods, one seed, on static noise; one sees two frames at a time."""
     out, rows = tmp_path_factory.mktemp("study"), []
     (out / "data").symlink_to(dataset_path.parent)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "training_curves", lambda run: None)
         patch.setattr(probe, "draw", lambda *_: None)
-        for method, overrides in {"vicreg": [], "random": ["model=random"]}.items():
+        for method, overrides in {"vicreg": [], "random": ["model=random"], "pairs": ["model.frames=2"]}.items():
             run = out / "runs" / method
             train.main(composed("train", [f"data={dataset_path}", f"out={run}", *overrides, *TINY]))
             found = probe.main(composed("probe", [f"run={run}"]))
@@ -36,7 +36,7 @@ def study_path(dataset_path: Path, tmp_path_factory: pytest.TempPathFactory) -> 
             more = {"config": read_card(run), "explained": None, "seconds": {"train": 1.0}}
             rows.append({"name": method, "cell": cell, **where, **kept, **more})
     experiment = {"name": "x", "title": "X", "preset": "debug", "score": ["location"]}
-    experiment |= {"methods": {"vicreg": "VICReg", "random": "untrained"}, "levels": [1], "seeds": [0]}
+    experiment |= {"methods": {"vicreg": "VICReg", "random": "untrained", "pairs": "of two frames"}, "seeds": [0]}
     experiment |= {"panels": {"static": {"title": "fixed noise", "levels": [1], "score": ["location"]}}}
     (out / "results.json").write_text(json.dumps({"experiment": experiment, "rows": rows, "failed": []}))
     return out
@@ -50,6 +50,15 @@ def test_scene__shows_one_held_out_episode_as_the_probe_scored_it(study_path):
     np.testing.assert_array_equal(clips[0].frames, clips[1].frames)
     np.testing.assert_array_equal(clips[0].truth["location"], clips[1].truth["location"])
     assert not np.allclose(clips[0].readout["location"], clips[1].readout["location"])
+
+
+def test_scene__aligns_models_that_see_several_frames_with_those_that_see_one(study_path):
+    one, two = scene(Study(study_path), ["vicreg", "pairs"], STATIC, "cpu", []).clips.values()
+    whole = scene(Study(study_path), ["vicreg"], STATIC, "cpu", []).clips["vicreg"]
+    assert len(one.frames) == len(two.frames) == len(whole.frames) - 1
+    np.testing.assert_array_equal(one.frames, two.frames)
+    np.testing.assert_array_equal(one.truth["location"], two.truth["location"])
+    np.testing.assert_array_equal(one.readout["location"], whole.readout["location"][1:])
 
 
 def test_scene__says_what_has_changed_since_it_was_probed(study_path):

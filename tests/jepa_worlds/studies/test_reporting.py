@@ -293,11 +293,36 @@ def test_report__tells_what_there_is_of_a_single_cell(tmp_path):
     assert {file.stem for file in (out / "report").glob("*.png")} == {"panels", "steps", "diagnostics"}
 
 
+def test_report__leaves_out_methods_that_no_chosen_panel_has(tmp_path):
+    longer = {"protocol": {"id": "probe/v1", "hash": "of another window"}}
+    rows = [row("idm", STATIC, 0, 2.0), row("idm", DYNAMIC, 0, 2.0), row("vicreg", DYNAMIC, 0, 3.0, **longer)]
+    out = write(tmp_path / "x", rows)
+    assert len(Study(out).parts) == 2
+    text = report.main(composed("report", [f"run={out}", "shown=0", f"panels=[{STATIC.panel}]"])).read_text()
+    assert {file.stem for file in (out / "report").glob("*.png")} >= {"panels", "steps", "diagnostics"}
+    assert not list((out / "report").glob("*-2.png")) and "inverse dynamics" in text
+
+
+def test_command_of__says_how_the_experiment_was_chosen_and_what_was_given(tmp_path):
+    out = write(tmp_path / "x", grid(STATIC))
+    content = json.loads((out / "results.json").read_text())
+    content["experiment"] |= {"chosen": ["--config-dir=my", "experiment=paper/slow_features"]}
+    (out / "results.json").write_text(json.dumps(content))
+    (out / "config.yaml").write_text(
+        yaml.safe_dump({"seeds": 2, "explain": False, "trust": ["my_lab"], "subset": None})
+    )
+    assert telling.command_of(Study(out)) == (
+        "python -m jepa_worlds.experiment --config-dir=my experiment=paper/slow_features preset=debug "
+        f"out={out} seeds=2 'trust=[\"my_lab\"]' explain=false"
+    )
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
         (["methods=[nobody]"], "methods must be among"),
         (["panels=[nowhere]"], "panels must be among"),
+        (["panels=[]"], r"panels must be among \[.*\], got \[\]"),
         (["shown=-1"], "shown must be 0 or more"),
         (["level=high"], "level must be a number"),
     ],
