@@ -1,6 +1,9 @@
 # `make demo` shows what the suite is for; `make test` checks that it works. Both install what they need into .venv once.
 PYTHON ?= python3
 BIN := .venv/bin
+# An environment that uv made has no pip.
+INSTALL = $(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip; \
+	$(BIN)/python -m pip install --quiet --editable
 
 .PHONY: demo test lint clean
 
@@ -24,9 +27,9 @@ clean:
 	$(PYTHON) -m venv .venv
 
 .venv/installed: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable .
+	@$(INSTALL) .
 	@touch $@
 
 .venv/installed-dev: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@$(INSTALL) '.[dev]'
 	@touch $@ .venv/installed

@@ -61,6 +61,7 @@ class Part:
         score, others, plans, reasons: tables.
         pictures: by what they show.
         losses: of each method's own objective, a line a method and condition.
+        unjudged: the solutions that an objective cannot judge, and why.
     """
 
     methods: list[str]
@@ -70,6 +71,7 @@ class Part:
     plans: list[tuple[Measure, list[Table]]]
     reasons: list[tuple[Measure, list[Table]]]
     losses: list[dict[str, str]]
+    unjudged: list[str]
     pictures: dict[str, Picture] = field(default_factory=dict)
 
 
@@ -175,6 +177,7 @@ def _part(
         tabulated(plan_measures(study)),
         tabulated(REASONS),
         list(_losses(study, methods, near)),
+        list(dict.fromkeys(_unjudged(study, methods, near))),
     )
     for name, about in _draw(study, methods, level, near, folder, suffix):
         part.pictures[name] = Picture(folder / f"{name}{suffix}.png", about)
@@ -224,6 +227,12 @@ def _losses(study: Study, methods: list[str], conditions: list[Condition]) -> It
             least = min(found, key=found.__getitem__)
             numbers = {s: f"{found[s]:.3g}" if s in found else "–" for s in reasons.SOLUTIONS}
             yield {"method": method, "condition": study.title(condition), "least": least, **numbers}
+
+
+def _unjudged(study: Study, methods: list[str], conditions: list[Condition]) -> Iterator[str]:
+    for row in (row for method in methods for condition in conditions for row in study.cells(method, condition)):
+        for solution, why in ((row["explained"] or {}).get("unavailable") or {}).items():
+            yield f"{study.methods[row['cell']['method']]}, {reasons.SOLUTIONS[solution]}: {why}."
 
 
 def _scenes(

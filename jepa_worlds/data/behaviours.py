@@ -1,6 +1,6 @@
 """Behaviours from configuration; one that follows a saved policy finds in its folder all that it needs.
 
-behaviour=sb3 behaviour.path=runs/reacher/evaluate/Reacher-v0-ppo/reacher/seed-0/best
+behaviour=sb3 behaviour.path=runs/reacher/evaluate/Reacher-v0-PPO/reacher/seed-0/best
 """
 
 from __future__ import annotations

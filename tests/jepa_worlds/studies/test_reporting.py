@@ -51,7 +51,7 @@ def row(method: str, condition: Condition, seed: int, error: float, **changed: A
         "diagnostics": {"r_within": 0.1, "rankme": 3.0, "action_sensitivity": 0.5},
         "protocol": {"id": "probe/v1", "hash": "aaa"},
         "dataset": {"path": "d", "hash": f"{condition}{seed}"},
-        "explained": {"losses": losses, "spectrum": [0.7, 0.2, 0.1]},
+        "explained": {"losses": losses, "spectrum": [0.7, 0.2, 0.1], "unavailable": {"controlled": "nobody acts"}},
         "seconds": {"collect": None, "train": 30.0, "probe": 1.0},
         **changed,
     }
@@ -281,6 +281,7 @@ def test_report__is_one_page_that_needs_nothing_else(tmp_path):
     assert "http://" not in text and "https://" not in text and 'src="data:image/png' in text
     assert "Tiny &lt;study&gt;" in text and "&lt;diverged&gt;" in text
     assert "data/static has been removed" in text
+    assert text.count("VICReg, knows what actions move alone: nobody acts.") == 1
     assert all(command in text for found in grid(STATIC) for command in found["commands"])
     names = {"levels", "panels", "steps", "control", "background", "diagnostics", "spectra", "losses"}
     assert {file.stem for file in (out / "report").glob("*.png")} == names
