@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from agents.world_models.core import WorldModel
 
 __version__ = "0.1.0"
+PACKAGE = Path(__file__).resolve().parent
 
 
 def _check_siblings() -> None:
     """`envs` and `agents` are common names: make sure that the ones on the path are this project's."""
-    here = Path(__file__).resolve().parent.parent
     for name in ("envs", "agents"):
         spec = importlib.util.find_spec(name)
         found = Path(spec.origin).resolve().parent if spec and spec.origin else None
-        if found != here / name:
+        if found != PACKAGE.parent / name:
             raise ImportError(
-                f"jepa_worlds needs its own package {name!r} from {here / name}, but Python finds "
+                f"jepa_worlds needs its own package {name!r} from {PACKAGE.parent / name}, but Python finds "
                 f"{found or 'none'} first: rename it, or run from another folder"
             )
 

@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from jepa_worlds.data.collecting import Collection, collect
+from jepa_worlds.policies.behaviours import identified, make_behaviour
 from jepa_worlds.shared.app import Plain, command, plain, require_types
 from jepa_worlds.shared.runs import CONFIG, write_config
 
@@ -27,7 +29,10 @@ def main(config: DictConfig) -> Path:
         raise ValueError(f"out must be the folder that the dataset goes to, got {settings['out']!r}")
     out = Path(str(settings["out"]))
     wanted: Plain = {name: settings.get(name) for name in Collection.__dataclass_fields__}
-    collect(Collection(**wanted), out, tuple(settings["trust"]))
+    trust = tuple(settings["trust"])
+    collection = Collection(**wanted)
+    behaviour = make_behaviour(collection.behaviour, trust)
+    collect(replace(collection, behaviour=identified(collection.behaviour)), behaviour, out, trust)
     if not (out / CONFIG).is_file():  # a finished dataset is left as it is
         write_config(out, settings)
     return out

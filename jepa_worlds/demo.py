@@ -22,6 +22,7 @@ from jepa_worlds.pictures.figures import DemoRow, demo_picture
 from jepa_worlds.pictures.video import Clip, check_writable, write_video
 from jepa_worlds.probe import probe_run
 from jepa_worlds.probing.clips import clips
+from jepa_worlds.probing.scoring import FLOORS
 from jepa_worlds.shared.app import command, composed, override, plain
 from jepa_worlds.shared.runs import read_config, results, write_config, write_results
 
@@ -129,7 +130,7 @@ def _picture_row(row: dict[str, Any], clip: Clip, factor: str) -> DemoRow:
         readout=clip.readout[factor],
         rmse=row["metrics"][factor]["rollout_rmse"],
         interval=row["metrics"][factor]["rollout_rmse_ci95"],
-        floors={name: row["floors"][factor][name] for name in ("chance", "pixels", "untrained")},
+        floors={name: row["floors"][factor][name] for name in FLOORS},
     )
 
 

@@ -17,20 +17,14 @@ from tqdm import tqdm
 
 from envs.arguments import require_whole, require_whole_or_none
 from jepa_worlds.data.dataset import read_manifest
+from jepa_worlds.data.environments import Task
 from jepa_worlds.models.checkpoint import read_card
-from jepa_worlds.policies.comparing import (
-    OTHERS,
-    Rows,
-    check_rows,
-    chosen_task,
-    compared_rows,
-    write_untrained,
-)
+from jepa_worlds.policies.comparing import OTHERS, Rows, check_rows, chosen_task, compared_rows, write_untrained
 from jepa_worlds.policies.downstream import BEST, CURVE, Training, train_policy, trained
 from jepa_worlds.policies.floors import idle_returns, random_returns
 from jepa_worlds.policies.learning_curves import learning_curves
 from jepa_worlds.policies.returns import FLOORS, Curve, summary, table
-from jepa_worlds.policies.saved import Task, read_policy_card
+from jepa_worlds.policies.saved import read_policy_card
 from jepa_worlds.shared.app import Plain, command, plain, require_types
 from jepa_worlds.shared.files import read_json
 from jepa_worlds.shared.jobs import cores, run_jobs

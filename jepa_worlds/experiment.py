@@ -23,7 +23,6 @@ from jepa_worlds.shared.runs import RESULTS, read_config, results, untouched, wr
 from jepa_worlds.studies import search
 from jepa_worlds.studies.cells import Job, chosen_experiment, make_jobs
 from jepa_worlds.studies.grid import Cell, Grid, read_grid
-from jepa_worlds.studies.reporting import Study
 from jepa_worlds.studies.running import (
     CEILING,
     Explanation,
@@ -34,6 +33,7 @@ from jepa_worlds.studies.running import (
     validation_error,
     with_given,
 )
+from jepa_worlds.studies.study import Study
 from jepa_worlds.studies.tabulating import ROLLOUT, markdown
 
 Failures = dict[str, str]

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from envs.arguments import require_whole
 from envs.registry import NAMESPACE
 from jepa_worlds.data.collecting import Collection, rollouts
-from jepa_worlds.machine.speed import native_ids
+from jepa_worlds.data.environments import native_ids
 from jepa_worlds.pictures.figures import newest
 from jepa_worlds.pictures.video import BACKGROUND, INK, SUFFIXES, check_writable, write_images
 from jepa_worlds.shared.app import CONFIGS, Plain, command, composed, plain

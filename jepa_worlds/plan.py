@@ -16,7 +16,7 @@ from envs.arguments import require_whole
 from jepa_worlds.models.training import chosen_device
 from jepa_worlds.pictures.video import check_writable
 from jepa_worlds.planning.comparing import Comparison
-from jepa_worlds.planning.pictures import pictures
+from jepa_worlds.planning.films import pictures
 from jepa_worlds.planning.protocols import Protocol
 from jepa_worlds.planning.rows import Row, check_rows, play_row, summary
 from jepa_worlds.planning.tables import SOLVED, numbers, table

@@ -12,15 +12,15 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from jepa_worlds.models.checkpoint import untrained
 from jepa_worlds.pictures.figures import per_step_errors, rollout_frames, traces
-from jepa_worlds.probing import scoring
 from jepa_worlds.probing.model_probe import ModelProbe, Probed
 from jepa_worlds.probing.opening import open_probe
+from jepa_worlds.probing.scoring import FLOORS
 from jepa_worlds.shared.app import command, plain, require_types
 from jepa_worlds.shared.build import build
 from jepa_worlds.shared.runs import RESULTS, claimed, protocol_id, results, write_config, write_results
 
-FLOORS = ("chance", "pixels", "untrained")
 SHOWN = 3  # episodes in a picture
 
 
@@ -44,7 +44,7 @@ def probe_run(settings: dict[str, Any]) -> tuple[dict[str, Any], ModelProbe, Pro
     run, out = Path(str(settings["run"])), _folder(settings)
     probe, card, dataset = open_probe(settings)
     trusted = ("agents", *settings["trust"])
-    fresh = scoring.untrained(lambda: build(card["model"], trusted), settings["seed"]).to(probe.device)
+    fresh = untrained(lambda: build(card["model"], trusted), settings["seed"]).to(probe.device)
     found = probe.run(fresh, card["batch_size"])
     settled = {"window": probe.windows["test"].length, "context": probe.model.context, "readout": settings["readout"]}
     content = results(

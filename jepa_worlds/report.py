@@ -18,6 +18,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from omegaconf import DictConfig
 
+from jepa_worlds import PACKAGE
 from jepa_worlds.pictures.video import write_video
 from jepa_worlds.shared.app import Plain, command, override, plain, require_types
 from jepa_worlds.shared.bars import bar
@@ -25,8 +26,8 @@ from jepa_worlds.shared.files import atomic
 from jepa_worlds.studies import leaderboard, panels, reasons, telling
 from jepa_worlds.studies.leaderboard import Leaderboard
 from jepa_worlds.studies.plans import PLAN_SCORE, plan_measures
-from jepa_worlds.studies.reporting import Condition, Study, protocols
 from jepa_worlds.studies.scenes import scene, strips
+from jepa_worlds.studies.study import Condition, Study, protocols
 from jepa_worlds.studies.tabulating import (
     OTHERS,
     REASONS,
@@ -40,7 +41,7 @@ from jepa_worlds.studies.tabulating import (
 )
 
 FOLDER, PAGE, TABLE = "report", "report.html", "table.md"
-TEMPLATES = Path(__file__).resolve().parent / "templates"
+TEMPLATES = PACKAGE / "templates"
 
 
 @dataclass(frozen=True)

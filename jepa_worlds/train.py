@@ -16,7 +16,7 @@ from omegaconf import DictConfig, open_dict
 from agents.objectives.core import weighted_sum
 from agents.world_models.core import WorldModel
 from jepa_worlds.data.dataset import Dataset
-from jepa_worlds.data.windows import Windows
+from jepa_worlds.data.windows import Windows, require_room, require_two
 from jepa_worlds.models.cards import card, spec
 from jepa_worlds.models.checkpoint import CARD, save
 from jepa_worlds.models.training import DIAGNOSTICS, Schedule, Trainer, chosen_device, chosen_precision, diagnose
@@ -61,10 +61,10 @@ def main(config: DictConfig, report: Callable[[float], object] = lambda steps: N
     if not isinstance(model, WorldModel):
         raise ValueError(f"model must be a WorldModel, got {type(model).__name__}")
     model = model.to(device)
-    scoring.require_room(model, settings["window"])
+    require_room(model.context, settings["window"])
     train = Windows(dataset, "train", settings["window"], device, _resident(settings["resident"], dataset, device))
     held_out = Windows(dataset, "validation", settings["window"], device, stride=settings["window"])
-    scoring.require_two(dataset, {"train": train, "validation": held_out})
+    require_two(dataset, {"train": train, "validation": held_out})
     weights = _weights(settings["objective"]["weights"])
     if weights:  # without an objective a model stays as it was initialised
         sample = train.batch(0, schedule.batch_size, schedule.seed)

@@ -21,6 +21,9 @@ TRAINERS = {ROOT / "jepa_worlds" / "evaluate.py"} | {
     ROOT / "jepa_worlds" / "policies" / f"{name}.py" for name in ("algorithms", "comparing", "downstream", "floors")
 }
 SB3_CLASSES = {ROOT / "agents" / "policies" / name for name in ("extractors.py", "vec_env.py")}  # derived from its own
+LAYERS = ("shared", "pictures", "data", "models", "probing", "policies", "planning")  # each may import those before it
+ABOVE = {"studies", "machine"}  # which run the commands, too
+RUN = {"collect", "train", "probe", "plan"}
 LOGGERS = {"logging", "tqdm", "warnings", "wandb", "tensorboard"}
 
 
@@ -50,6 +53,23 @@ def test_imports__run_one_way(package):
     for path in modules(package):
         foreign = set(imports(parsed(path))) - allowed
         assert not foreign, f"{path.relative_to(ROOT)} imports {foreign}"
+
+
+def test_packages_of_jepa_worlds__import_what_lies_below_them():
+    pipeline = ROOT / "jepa_worlds"
+    packages = {path.parent.name for path in pipeline.glob("*/__init__.py")}
+    assert packages == {*LAYERS, *ABOVE}
+    commands = {path.stem for path in pipeline.glob("*.py")} - {"__init__"}
+    for package in packages:
+        below = {*LAYERS} | RUN if package in ABOVE else {*LAYERS[: LAYERS.index(package)]}
+        for path in (pipeline / package).glob("*.py"):
+            found = set()
+            for node in ast.walk(parsed(path)):
+                if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "jepa_worlds":
+                    _, *parts = (node.module or "").split(".")
+                    found |= {parts[0]} if parts else {alias.name for alias in node.names}
+            foreign = (found & (packages | commands)) - below - {package}
+            assert not foreign, f"{path.relative_to(ROOT)} imports {foreign}"
 
 
 def test_imports_of_envs_and_agents__are_light():

@@ -15,7 +15,6 @@ from agents.actions import described
 from agents.behaviours.core import Behaviour
 from envs import random
 from envs.arguments import require_whole, require_whole_or_none
-from jepa_worlds.data.behaviours import identified, make_behaviour
 from jepa_worlds.data.dataset import FORMAT, Split
 from jepa_worlds.data.environments import distractors, factors_of, goal_of, how_many, make_vec
 from jepa_worlds.data.sharding import Columns, shard_episodes, split_episodes, write_dataset
@@ -73,20 +72,21 @@ class Collection:
         )
 
 
-def collect(collection: Collection, out: Path, trust: tuple[str, ...] = ()) -> dict[str, Any]:
+def collect(collection: Collection, behaviour: Behaviour, out: Path, trust: tuple[str, ...] = ()) -> dict[str, Any]:
     """Collect a dataset into a folder, or go on with one that was begun; returns its manifest.
 
     Args:
         collection: what to collect.
+        behaviour: who acts, as ``collection.behaviour`` says.
         out: the folder.
         trust: packages beside `agents` and `envs` whose classes may be built.
 
     Raises:
         ValueError: the folder holds something else, or a dataset collected otherwise.
     """
-    header = _header(collection, trust)
+    header = _header(collection, behaviour, trust)
     collection = replace(collection, shard_episodes=header["shard_episodes"])
-    behaviour, made = make_behaviour(collection.behaviour, trust), dict[Split, gymnasium.vector.VectorEnv]()
+    made: dict[Split, gymnasium.vector.VectorEnv] = {}
 
     def columns(split: Split, episodes: range) -> Columns:
         if split not in made:
@@ -160,12 +160,11 @@ def _batch(
     }
 
 
-def _header(collection: Collection, trust: tuple[str, ...]) -> dict[str, Any]:
+def _header(collection: Collection, behaviour: Behaviour, trust: tuple[str, ...]) -> dict[str, Any]:
     """What the manifest says before anything is collected.
 
     A step is tried in every split, so that whatever may be wrong comes out before anything is written.
     """
-    behaviour = make_behaviour(collection.behaviour, trust)
     for split, (first, end) in collection.splits().items():
         if end > first:
             env = replace(collection, num_envs=1).make(split, trust)
@@ -178,7 +177,6 @@ def _header(collection: Collection, trust: tuple[str, ...]) -> dict[str, Any]:
         "format": FORMAT,
         "complete": False,
         **{name: value for name, value in asdict(collection).items() if name not in ("num_envs", "validation", "test")},
-        "behaviour": identified(collection.behaviour),
         "shard_episodes": collection.shard_episodes or shard_episodes(collection.episode_length, frame_shape),
         "splits": splits,
         "frame_shape": list(frame_shape),

@@ -15,6 +15,10 @@ from jepa_worlds.shared.build import TRUSTED, build
 from jepa_worlds.shared.jobs import cores
 
 AT_ONCE = 256  # native worlds, which are stepped and drawn together in this process
+HELD_OUT = 1_000_000_007  # folded into seeds, so that no episode begins as one of a dataset's
+
+Task = dict[str, Any]
+"""Worlds to act in: ``env`` and ``distractor`` as in configurations, and ``episode_length`` (None: the world's own)."""
 
 
 def make_vec(config: dict[str, Any], num_envs: int, **kwargs: Any) -> gymnasium.vector.VectorEnv:
@@ -46,6 +50,32 @@ def make_vec(config: dict[str, Any], num_envs: int, **kwargs: Any) -> gymnasium.
             "" if via or name.startswith(f"{NAMESPACE}/") else f"; environments of others: env=gymnasium env.id={name}"
         )
         raise ValueError(f"env.id={name!r} cannot be made with {given}: {error}{hint}") from error
+
+
+def make_worlds(task: Task, num_envs: int, held_out: bool, trust: Sequence[str] = ()) -> gymnasium.vector.VectorEnv:
+    """The worlds of a task; with the pictures that distractors keep for held-out episodes, or not.
+
+    All are in this process, those of other libraries too: policies are trained side by side already.
+
+    Args:
+        task: of them.
+        num_envs: how many.
+        held_out: whether distractors show what they keep for held-out episodes.
+        trust: packages beside `agents` and `envs` whose classes may be built.
+
+    Raises:
+        ValueError: an environment that does not exist.
+    """
+    more = {} if task["episode_length"] is None else {"max_episode_steps": task["episode_length"]}
+    if in_workers(task["env"]):
+        more["processes"] = False
+    layers = distractors(task["distractor"], trust)
+    return make_vec(task["env"], num_envs, distractor=layers, held_out=held_out, **more)
+
+
+def native_ids() -> list[str]:
+    """The worlds that are drawn here, in batches."""
+    return sorted(env_id for env_id, spec in gymnasium.registry.items() if spec.entry_point == "envs.faces:WorldEnv")
 
 
 def how_many(config: dict[str, Any]) -> int:

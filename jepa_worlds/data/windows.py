@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agents.actions import vectors
-from jepa_worlds.data.dataset import Dataset, Shard, Split
+from jepa_worlds.data.dataset import SPLITS, Dataset, Shard, Split
 
 Batch = dict[str, Tensor]
 
@@ -141,3 +141,40 @@ def _starts(
 def _single(column: NDArray) -> Tensor:
     """A column whose numbers have at most single precision, as models compute and every device has it."""
     return torch.from_numpy(column.astype(np.float32) if column.dtype == np.float64 else column)
+
+
+def split_windows(dataset: Dataset, length: int) -> dict[Split, Windows]:
+    """The windows of every split, not overlapping.
+
+    Raises:
+        ValueError: a split has fewer than 2, or its episodes are shorter than a window.
+    """
+    windows = {split: Windows(dataset, split, length, stride=length) for split in SPLITS}
+    require_two(dataset, windows)
+    return windows
+
+
+def require_two(dataset: Dataset, windows: dict[Split, Windows]) -> None:
+    """Refuse splits that are too small for any statistics.
+
+    Raises:
+        ValueError: a split has fewer than 2 windows.
+    """
+    for split, some in windows.items():
+        if len(some) < 2:
+            raise ValueError(
+                f"dataset {str(dataset.path)!r} has {len(some)} {split} window of {some.length} frames, and at least 2 "
+                f"are needed: collect more episodes"
+            )
+
+
+def require_room(context: int, length: int) -> None:
+    """Refuse windows in which a model has nothing to predict.
+
+    Raises:
+        ValueError: a window is not longer than what one latent is made of.
+    """
+    if isinstance(length, int) and 2 <= length <= context:
+        raise ValueError(
+            f"a window needs more frames than the {context} that a latent is made of (model.frames), got {length}"
+        )

@@ -21,9 +21,9 @@ from omegaconf import open_dict
 from envs.registry import NAMESPACE
 from jepa_worlds import collect
 from jepa_worlds.data.dataset import Dataset
-from jepa_worlds.data.environments import distractors
+from jepa_worlds.data.environments import distractors, native_ids
 from jepa_worlds.data.windows import Batch, Windows
-from jepa_worlds.machine.speed import frames_per_second, native_ids, rate
+from jepa_worlds.machine.speed import frames_per_second, rate
 from jepa_worlds.models.cards import spec
 from jepa_worlds.models.training import Schedule, Trainer, chosen_device, chosen_precision
 from jepa_worlds.shared.app import composed, override, plain

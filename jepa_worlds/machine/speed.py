@@ -7,15 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from gymnasium.envs import registration
 from gymnasium.vector import VectorEnv
 
 import envs as _envs  # noqa: F401  registers the environments
-
-
-def native_ids() -> list[str]:
-    """The worlds that are drawn here, in batches."""
-    return sorted(env_id for env_id, spec in registration.registry.items() if spec.entry_point == "envs.faces:WorldEnv")
 
 
 def rate(count: int, seconds: float, function: Callable[..., object], *arguments: Any) -> float:

@@ -14,9 +14,9 @@ from torch import Tensor
 from agents.world_models.core import Batch, WorldModel
 from envs.arguments import require_whole
 from jepa_worlds.data.dataset import Dataset
+from jepa_worlds.data.windows import require_room, split_windows
 from jepa_worlds.models.cards import card, spec
-from jepa_worlds.models.checkpoint import CARD, rebuilt, save
-from jepa_worlds.probing import scoring
+from jepa_worlds.models.checkpoint import CARD, rebuilt, save, untrained
 from jepa_worlds.shared.app import Plain
 from jepa_worlds.shared.runs import untouched
 
@@ -63,8 +63,8 @@ def adopt(
     require_whole(2, batch_size=batch_size)
     require_whole(0, seed=seed)
     require_whole(**{f"the model's {name}": getattr(twin, name, None) for name in ("latent_dim", "context")})
-    scoring.require_room(twin, window)
-    windows, device = scoring.split_windows(dataset, window)["validation"], next(twin.parameters()).device
+    require_room(twin.context, window)
+    windows, device = split_windows(dataset, window)["validation"], next(twin.parameters()).device
     batch = {name: x.to(device) for name, x in windows.take(np.arange(min(TRIED, len(windows)))).items()}
     _require_same(_computed(model, batch), _computed(twin, batch))
     objective: Plain = {"terms": {}, "weights": {}}  # what it was, and how many steps it took, is not known
@@ -100,7 +100,7 @@ def _twin(model: WorldModel, config: Plain, trust: tuple[str, ...]) -> WorldMode
         raise ValueError("model has no parameters, and its device is theirs: give it one")
     if "__main__" in trust:
         raise ValueError("commands cannot import __main__: put the class into a module of its own, and trust that")
-    twin = scoring.untrained(lambda: rebuilt(config, trust, "config"), seed=0)
+    twin = untrained(lambda: rebuilt(config, trust, "config"), seed=0)
     given, here = ({name: list(x.shape) for name, x in one.state_dict().items()} for one in (model, twin))
     if other := [name for name in {**given, **here} if given.get(name) != here.get(name)]:
         said = [f"{name} {given.get(name, 'none')} given, {here.get(name, 'none')} rebuilt" for name in other[:NAMED]]

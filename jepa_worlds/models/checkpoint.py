@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -108,3 +109,10 @@ def load_tensors(file: Path) -> dict[str, torch.Tensor]:
         return load_file(file)
     except safetensors.SafetensorError as error:
         raise ValueError(f"{file} is damaged: {error}; copy it again from where it is whole, or train again") from error
+
+
+def untrained(build: Callable[[], WorldModel], seed: int) -> WorldModel:
+    """A model with fresh weights, drawn from a seed; the global random state stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # of the CPU alone, where weights are drawn
+        return build().eval().requires_grad_(False)

@@ -14,13 +14,10 @@ from agents.simulation import inner_world
 from envs import random
 from envs.core import Factors, State, World, replace
 from envs.random import Key
-from jepa_worlds.data.behaviours import make_behaviour
-from jepa_worlds.data.environments import factors_of
+from jepa_worlds.data.environments import HELD_OUT, factors_of, make_worlds
 from jepa_worlds.planning.protocols import Protocol
-from jepa_worlds.policies.saved import make_worlds
+from jepa_worlds.policies.behaviours import make_behaviour
 from jepa_worlds.shared.app import Plain
-
-HELD_OUT = 1_000_000_007  # folded into seeds, so that no episode begins as one of a dataset's
 
 
 @dataclass(frozen=True)

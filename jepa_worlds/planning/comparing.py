@@ -14,15 +14,15 @@ from agents.heads.policy import GoalPolicy
 from agents.planners.cem import CEM
 from agents.planners.core import Planner
 from agents.world_models.core import WorldModel
-from jepa_worlds.data.behaviours import make_behaviour
 from jepa_worlds.models.training import chosen_device
 from jepa_worlds.planning.actors import Actor, Behaving, Decided, Following, Planning, Simulating, Still
 from jepa_worlds.planning.arenas import Arena
 from jepa_worlds.planning.fitting import Fitted
 from jepa_worlds.planning.heads import new_head
+from jepa_worlds.planning.protocol_worlds import other_settings
 from jepa_worlds.planning.protocols import Protocol
 from jepa_worlds.planning.rows import Row
-from jepa_worlds.planning.worlds import other_settings
+from jepa_worlds.policies.behaviours import make_behaviour
 from jepa_worlds.shared.app import Plain
 from jepa_worlds.shared.build import TRUSTED, build
 from jepa_worlds.shared.runs import run_name

@@ -17,7 +17,7 @@ from agents.probes.core import Probe, Samples
 from agents.world_models.core import WorldModel
 from envs.core import Factors
 from jepa_worlds.data.dataset import Dataset, Split
-from jepa_worlds.data.windows import Windows
+from jepa_worlds.data.windows import Windows, require_room, require_two
 from jepa_worlds.models.checkpoint import WEIGHTS, load, read_card
 from jepa_worlds.planning.heads import fitted_head, sizes, trajectories
 from jepa_worlds.probing import scoring
@@ -147,9 +147,9 @@ class Fitted:
     @cached_property
     def _features(self) -> dict[Split, Features]:
         window = self.card["window"]
-        scoring.require_room(self.model, window)
+        require_room(self.model.context, window)
         windows: dict[Split, Windows] = {s: Windows(self.dataset, s, window, stride=window) for s in LIMITS}
-        scoring.require_two(self.dataset, windows)
+        require_two(self.dataset, windows)
         return {s: scoring.features(self.model, windows[s], LIMITS[s], f"encode {s}") for s in windows}
 
     @property

@@ -19,10 +19,10 @@ from jepa_worlds.planning.actors import Actor, Decided
 from jepa_worlds.planning.arenas import Arena
 from jepa_worlds.planning.protocols import Protocol
 from jepa_worlds.shared.app import Plain
+from jepa_worlds.shared.estimates import estimate, wilson
 from jepa_worlds.shared.files import read_json, write_json
 from jepa_worlds.shared.jobs import Report
 from jepa_worlds.shared.runs import differing
-from jepa_worlds.studies.reporting import estimate
 
 try:
     import resource
@@ -218,20 +218,6 @@ def summary(episodes: Sequence[Plain], within: float) -> Plain:
         found |= _mean(name, [x[key] for x in episodes])
     arrived = [x["arrived"] for x in episodes if x["arrived"] is not None]
     return found | {"median_steps": float(np.median(arrived)) if arrived else None}
-
-
-def wilson(successes: int, count: int) -> tuple[float, float]:
-    """The 95 % interval of Wilson (1927) of a share, (p̂ + z²/2n ± z·√(p̂(1 − p̂)/n + z²/4n²)) / (1 + z²/n).
-
-    Raises:
-        ValueError: no trials, or more successes than trials.
-    """
-    if not 0 <= successes <= count or count < 1:
-        raise ValueError(f"successes must be from 0 to the number of trials, at least 1; got {successes} of {count}")
-    z, share = 1.959963984540054, successes / count
-    half = z * (share * (1 - share) / count + z**2 / (4 * count**2)) ** 0.5
-    middle, scale = share + z**2 / (2 * count), 1 + z**2 / count
-    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
 
 
 def _mean(name: str, values: Sequence[float]) -> Plain:

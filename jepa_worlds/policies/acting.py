@@ -18,12 +18,11 @@ from agents.policies.core import Goal
 from agents.probes.core import Probe, Samples
 from envs import random
 from envs.core import Factors
-from jepa_worlds.data.behaviours import SB3_POLICY, make_behaviour
-from jepa_worlds.data.environments import factors_of, goal_of
+from jepa_worlds.data.environments import HELD_OUT, factors_of, goal_of, make_worlds
 from jepa_worlds.pictures.figures import component
 from jepa_worlds.pictures.video import Clip, Gauge
-from jepa_worlds.planning.arenas import HELD_OUT
-from jepa_worlds.policies.saved import make_worlds, read_policy_card
+from jepa_worlds.policies.behaviours import SB3_POLICY, make_behaviour
+from jepa_worlds.policies.saved import read_policy_card
 from jepa_worlds.probing import scoring
 from jepa_worlds.probing.model_probe import ModelProbe
 from jepa_worlds.probing.opening import open_probe

@@ -10,11 +10,11 @@ import numpy as np
 from agents.policies.vec_env import ObservedVecEnv
 from envs.core import World
 from jepa_worlds.data.dataset import Dataset
-from jepa_worlds.models.checkpoint import CARD, load, read_card, save
+from jepa_worlds.data.environments import Task, make_worlds
+from jepa_worlds.models.checkpoint import CARD, load, read_card, save, untrained
 from jepa_worlds.models.training import chosen_device
 from jepa_worlds.policies.downstream import Training, new_algorithm, require_same
-from jepa_worlds.policies.saved import Task, make_observer, make_worlds
-from jepa_worlds.probing import scoring
+from jepa_worlds.policies.saved import make_observer
 from jepa_worlds.shared.app import Plain
 from jepa_worlds.shared.build import build
 from jepa_worlds.shared.runs import run_name
@@ -132,7 +132,7 @@ def write_untrained(rows: Rows, run: str) -> None:
         folder, card = Path(training.sees["latents"]), _untrained_card(run, training.seed)
         trusted = ("agents", *training.trust)
         if not (folder / CARD).is_file():
-            save(scoring.untrained(lambda: build(card["model"], trusted), training.seed), card, folder)  # noqa: B023
+            save(untrained(lambda: build(card["model"], trusted), training.seed), card, folder)  # noqa: B023
 
 
 def _untrained_card(run: str, seed: int) -> Plain:

@@ -20,15 +20,14 @@ from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize, s
 from agents.policies.vec_env import ObservedVecEnv
 from envs import random
 from envs.arguments import require_whole
+from jepa_worlds.data.environments import Task, make_worlds
 from jepa_worlds.models.checkpoint import WEIGHTS, load
 from jepa_worlds.policies.algorithms import make_algorithm
 from jepa_worlds.policies.saved import CARD as POLICY_CARD
 from jepa_worlds.policies.saved import (
     NORMALISER,
     POLICY,
-    Task,
     make_observer,
-    make_worlds,
     read_policy_card,
     recover,
     save_policy,

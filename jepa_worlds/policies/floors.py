@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from agents.policies.pixels import Pixels
 from agents.policies.vec_env import ObservedVecEnv
+from jepa_worlds.data.environments import make_worlds
 from jepa_worlds.policies.downstream import STARTS, Training
-from jepa_worlds.policies.saved import make_worlds
 
 
 def random_returns(training: Training) -> list[float]:

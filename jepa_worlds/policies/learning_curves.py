@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.ticker import EngFormatter
 
-from jepa_worlds.pictures.figures import MUTED, new_figure, save_figure
+from jepa_worlds.pictures.figures import COLOURS, MUTED, STYLES, new_figure, save_figure
 from jepa_worlds.policies.returns import FLOORS, Along, Curve, aligned, interval, iqm
 
 if TYPE_CHECKING:
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 # Okabe and Ito's, which the colour-blind tell apart too, without yellow, which is too light for lines.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000", "#56B4E9")
-STYLES = ("-", "-.", ":")  # another for every 7 rows
 
 
 def learning_curves(

@@ -8,18 +8,15 @@ pickled Python objects, which can run anything when they are loaded: open your o
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import gymnasium
 
 from agents.policies.core import Observer
 from agents.policies.latents import Latents
 from agents.policies.pixels import Pixels
 from agents.policies.true_state import TrueState
-from jepa_worlds.data.environments import distractors, in_workers, make_vec
 from jepa_worlds.models.checkpoint import load
 from jepa_worlds.shared.app import Plain
 from jepa_worlds.shared.files import read_json, write_json, writing
@@ -30,9 +27,6 @@ if TYPE_CHECKING:
 
 CARD, POLICY, NORMALISER = "policy.json", "policy.zip", "normaliser.pkl"
 FORMAT = "jepa_worlds/policy/1"
-
-Task = Plain
-"""Worlds to act in: ``env`` and ``distractor`` as in configurations, and ``episode_length`` (None: the world's own)."""
 
 
 def make_observer(seen: Plain, device: str = "cpu", trust: tuple[str, ...] = ()) -> Observer:
@@ -50,27 +44,6 @@ def make_observer(seen: Plain, device: str = "cpu", trust: tuple[str, ...] = ())
         case {"state": names}:
             return TrueState(tuple(names))
     raise ValueError(f"a policy sees latents, pixels or state, got {seen!r}")
-
-
-def make_worlds(task: Task, num_envs: int, held_out: bool, trust: Sequence[str] = ()) -> gymnasium.vector.VectorEnv:
-    """The worlds of a task; with the pictures that distractors keep for held-out episodes, or not.
-
-    All are in this process, those of other libraries too: policies are trained side by side already.
-
-    Args:
-        task: of them.
-        num_envs: how many.
-        held_out: whether distractors show what they keep for held-out episodes.
-        trust: packages beside `agents` and `envs` whose classes may be built.
-
-    Raises:
-        ValueError: an environment that does not exist.
-    """
-    more = {} if task["episode_length"] is None else {"max_episode_steps": task["episode_length"]}
-    if in_workers(task["env"]):
-        more["processes"] = False
-    layers = distractors(task["distractor"], trust)
-    return make_vec(task["env"], num_envs, distractor=layers, held_out=held_out, **more)
 
 
 def save_policy(folder: Path, model: BaseAlgorithm, card: Plain) -> None:

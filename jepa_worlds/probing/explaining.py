@@ -26,11 +26,11 @@ from agents.world_models.encoder_predictor import EncoderPredictor
 from agents.world_models.frame_model import imagined
 from envs.arguments import require_whole
 from jepa_worlds.data.dataset import Split
-from jepa_worlds.data.windows import Batch, Windows
-from jepa_worlds.models.checkpoint import WEIGHTS, load, read_card
+from jepa_worlds.data.windows import Batch, Windows, split_windows
+from jepa_worlds.models.checkpoint import WEIGHTS, load, read_card, untrained
 from jepa_worlds.models.training import DIAGNOSED, DIAGNOSTICS, chosen_device, diagnose
 from jepa_worlds.probing.opening import fitting_dataset
-from jepa_worlds.probing.scoring import ENCODED, split_windows, untrained
+from jepa_worlds.probing.scoring import ENCODED
 from jepa_worlds.shared.app import Plain
 from jepa_worlds.shared.build import build
 from jepa_worlds.shared.files import digest, read_json, write_json

@@ -15,6 +15,7 @@ from agents.probes.ridge import Ridge
 from agents.world_models.core import WorldModel
 from envs.arguments import require_whole
 from jepa_worlds.data.dataset import SPLITS, Dataset, Split
+from jepa_worlds.data.windows import require_room, split_windows
 from jepa_worlds.models.training import diagnose
 from jepa_worlds.probing import scoring
 from jepa_worlds.probing.scoring import BySplit, Features, Score
@@ -62,10 +63,10 @@ class ModelProbe:
         trust: Sequence[str] = (),
     ) -> None:
         require_whole(2, **{f"protocol.{split}_windows": limit for split, limit in limits.items()})
-        scoring.require_room(model, window)
+        require_room(model.context, window)
         self.model, self.limits, self.readout, self.trust = model, limits, readout, trust
         self.device = next(model.parameters()).device
-        self.windows = scoring.split_windows(dataset, window)
+        self.windows = split_windows(dataset, window)
         self.features = self._features(model, "encode")
 
     def run(self, fresh: WorldModel, batch_size: int) -> Probed:

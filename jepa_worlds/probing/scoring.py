@@ -17,10 +17,11 @@ from torch import Tensor
 from agents.probes.core import Probe, Samples, r2, rmse
 from agents.probes.ridge import Ridge
 from agents.world_models.core import WorldModel
-from jepa_worlds.data.dataset import SPLITS, Dataset, Split
+from jepa_worlds.data.dataset import SPLITS, Split
 from jepa_worlds.data.windows import Windows
 from jepa_worlds.shared.bars import bar
 
+FLOORS = ("chance", "pixels", "untrained")
 PIXELS = 1024  # at most this many numbers go into the pixel floor, of all frames of a latent; larger ones are shrunk
 ENCODED = 256  # windows encoded at a time
 RESAMPLES = 1000  # of the bootstrap
@@ -68,43 +69,6 @@ class Score:
     r2_per_component: list[float | None]
     predictions: Tensor
     validation_rmse: float
-
-
-def split_windows(dataset: Dataset, length: int) -> dict[Split, Windows]:
-    """The windows of every split, not overlapping.
-
-    Raises:
-        ValueError: a split has fewer than 2, or its episodes are shorter than a window.
-    """
-    windows = {split: Windows(dataset, split, length, stride=length) for split in SPLITS}
-    require_two(dataset, windows)
-    return windows
-
-
-def require_two(dataset: Dataset, windows: dict[Split, Windows]) -> None:
-    """Refuse splits that are too small for any statistics.
-
-    Raises:
-        ValueError: a split has fewer than 2 windows.
-    """
-    for split, some in windows.items():
-        if len(some) < 2:
-            raise ValueError(
-                f"dataset {str(dataset.path)!r} has {len(some)} {split} window of {some.length} frames, and at least 2 "
-                f"are needed: collect more episodes"
-            )
-
-
-def require_room(model: WorldModel, length: int) -> None:
-    """Refuse windows in which a model has nothing to predict.
-
-    Raises:
-        ValueError: a window is not longer than what one latent is made of.
-    """
-    if isinstance(length, int) and 2 <= length <= model.context:
-        raise ValueError(
-            f"a window needs more frames than the {model.context} that a latent is made of (model.frames), got {length}"
-        )
 
 
 @torch.inference_mode()
@@ -223,13 +187,6 @@ def chance(factors: BySplit) -> float:
     """The RMSE of always answering the mean of the training episodes."""
     mean = factors["train"].flatten(0, 1).mean(dim=0)
     return float(rmse(mean.expand_as(factors["test"]), factors["test"]))
-
-
-def untrained(build: Callable[[], WorldModel], seed: int) -> WorldModel:
-    """A model with fresh weights, drawn from a seed; the global random state stays as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # of the CPU alone, where weights are drawn
-        return build().eval().requires_grad_(False)
 
 
 def constant(factors: BySplit) -> bool:

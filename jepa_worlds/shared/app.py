@@ -8,7 +8,6 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import hydra
@@ -19,11 +18,11 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from jepa_worlds import PACKAGE
 from jepa_worlds.shared import help_texts
 from jepa_worlds.shared.files import code_commit
 
-_PACKAGE = Path(__file__).resolve().parent.parent
-CONFIGS = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir())
+CONFIGS = next(path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir())
 """The folder of configurations: inside the package in a wheel, beside it in a clone."""
 
 EXPECTED = (ValueError, OSError, MemoryError, HydraException, OmegaConfBaseException)

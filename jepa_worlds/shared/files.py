@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jepa_worlds import PACKAGE
+
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 VERSIONED = ("jepa_worlds", "numpy", "torch", "gymnasium", "hydra-core")
 VERSIONED_IF_PRESENT = ("mujoco", "dm-control", "gym-pusht", "pygame")
@@ -122,7 +124,7 @@ def versions() -> dict[str, str]:
 @cache
 def code_commit() -> str | None:
     """`commit` of this code when this process first asked, which commands do at their start: that is what runs."""
-    return commit(Path(__file__).resolve().parents[2])
+    return commit(PACKAGE.parent)
 
 
 def commit(root: Path) -> str | None:

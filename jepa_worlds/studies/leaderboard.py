@@ -8,7 +8,9 @@ from statistics import fmean
 
 import numpy as np
 
-from jepa_worlds.studies.reporting import FLOORS, Estimate, Row, Study, estimate, rollout_rmse
+from jepa_worlds.probing.scoring import FLOORS
+from jepa_worlds.shared.estimates import Estimate, estimate
+from jepa_worlds.studies.study import Row, Study, rollout_rmse
 from jepa_worlds.studies.tabulating import FLOOR_TITLES, Head, column, seconds
 
 BySeed = dict[int, float]

@@ -16,9 +16,9 @@ from matplotlib.lines import Line2D
 from matplotlib.markers import MarkerStyle
 from matplotlib.ticker import MaxNLocator
 
-from jepa_worlds.pictures.figures import FLOOR_STYLES, MUTED, new_figure, save_figure
-from jepa_worlds.policies.learning_curves import COLOURS, STYLES
-from jepa_worlds.studies.reporting import Chart, Condition, Estimate, Study, metric, rollout_rmse, unit
+from jepa_worlds.pictures.figures import COLOURS, FLOOR_STYLES, MUTED, STYLES, new_figure, save_figure
+from jepa_worlds.shared.estimates import Estimate
+from jepa_worlds.studies.study import Chart, Condition, Study, metric, rollout_rmse, unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

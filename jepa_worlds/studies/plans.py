@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from jepa_worlds.shared.app import Plain
-from jepa_worlds.studies.reporting import Estimate, Row, Study, estimate
+from jepa_worlds.shared.estimates import Estimate, estimate
+from jepa_worlds.studies.study import Row, Study
 from jepa_worlds.studies.tabulating import Head, Measure
 
 PLAN_SCORE = "goals reached at the end in %, or the return where the protocol is scored by it"

@@ -11,8 +11,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from jepa_worlds.pictures.figures import MUTED, save_figure
+from jepa_worlds.shared.estimates import Estimate
 from jepa_worlds.studies.panels import columns_for, head, legend, looks, small_multiples
-from jepa_worlds.studies.reporting import Condition, Estimate, Row, Study, diagnostic, metric
+from jepa_worlds.studies.study import Condition, Row, Study, diagnostic, metric
 
 BACKGROUND = "background"
 DIAGNOSTICS = {

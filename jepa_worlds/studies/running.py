@@ -24,7 +24,7 @@ from jepa_worlds.shared.files import read_json, write_json
 from jepa_worlds.shared.jobs import LISTEN, Report
 from jepa_worlds.shared.runs import CONFIG, RESULTS, read_config
 from jepa_worlds.studies.cells import PROBE, Job, resolved
-from jepa_worlds.studies.reporting import read_study
+from jepa_worlds.studies.study import read_study
 
 CEILING = "supervised"  # the method whose run the others are explained by
 SECONDS = "seconds.json"

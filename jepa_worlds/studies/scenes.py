@@ -19,7 +19,7 @@ from jepa_worlds.shared.app import Plain, composed, plain
 from jepa_worlds.shared.bars import no_bars
 from jepa_worlds.shared.runs import read_config
 from jepa_worlds.studies.panels import WIDTH
-from jepa_worlds.studies.reporting import Condition, Row, Study
+from jepa_worlds.studies.study import Condition, Row, Study
 
 SHOWN = 7  # frames of an episode
 

@@ -6,7 +6,9 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from jepa_worlds.studies.reporting import FLOORS, Condition, Estimate, Row, Study, diagnostic, estimate, metric, unit
+from jepa_worlds.probing.scoring import FLOORS
+from jepa_worlds.shared.estimates import Estimate, estimate
+from jepa_worlds.studies.study import Condition, Row, Study, diagnostic, metric, unit
 
 WIDE = 9  # columns of numbers beside each other; more go into another table
 FLOOR_TITLES = {

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from jepa_worlds.shared.app import override
-from jepa_worlds.studies.reporting import Condition, Study, rollout_rmse, unit
+from jepa_worlds.studies.study import Condition, Study, rollout_rmse, unit
 
 # Settings of the command that say where and how it ran, or what the experiment and the preset are named for.
 UNSAID = ("experiment", "preset", "out", "list", "jobs", "job", "explain", "device")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from agents.behaviours.random_walk import RandomWalk
 from jepa_worlds.data import sharding
 from jepa_worlds.data.collecting import Collection, collect
 from jepa_worlds.data.dataset import MANIFEST
@@ -68,40 +69,40 @@ def fail_at(monkeypatch):
 
 def test_collect__killed_at_any_file_and_resumed_is_byte_identical(tmp_path, fail_at, monkeypatch, contents):
     files = fail_at(None, Killed())
-    collect(SMALL, tmp_path / "whole")
+    collect(SMALL, RandomWalk(), tmp_path / "whole")
     whole = contents(tmp_path / "whole")
     assert len(files) == FILES
     for number in range(1, FILES + 1):
         out = tmp_path / f"killed-{number}"
         fail_at(number, Killed())
         with pytest.raises(Killed):
-            collect(SMALL, out)
+            collect(SMALL, RandomWalk(), out)
         assert b"half of i" in contents(out).values()
         monkeypatch.undo()
-        collect(SMALL, out)
+        collect(SMALL, RandomWalk(), out)
         assert contents(out) == whole, f"killed at file {number}: {files[number - 1]}"
 
 
 @pytest.mark.parametrize("number", [1, 2, 12, 19, FILES])
 def test_collect__leaves_no_half_of_a_file_where_there_is_no_room(tmp_path, fail_at, monkeypatch, number, contents):
-    collect(SMALL, tmp_path / "whole")
+    collect(SMALL, RandomWalk(), tmp_path / "whole")
     fail_at(number, OSError(errno.ENOSPC, "full"))
     with pytest.raises(
         OSError, match=r"cannot write '.*': No space left on device; make room, and run the same command"
     ):
-        collect(SMALL, tmp_path / "data")
+        collect(SMALL, RandomWalk(), tmp_path / "data")
     left = contents(tmp_path / "data")
     shards = left.pop(MANIFEST, b"").count(b'"name": "shard-')
     assert b"half of i" not in left.values()
     assert not any(name.startswith(".") for name in left)
     assert {name.split("/")[0] for name in left} <= {f"shard-{n:05d}" for n in range(shards + 1)}
     monkeypatch.undo()
-    collect(SMALL, tmp_path / "data")
+    collect(SMALL, RandomWalk(), tmp_path / "data")
     assert contents(tmp_path / "data") == contents(tmp_path / "whole")
 
 
 def test_collect__killed_before_a_shard_counts_makes_it_again(tmp_path, monkeypatch, contents):
-    collect(SMALL, tmp_path / "whole")
+    collect(SMALL, RandomWalk(), tmp_path / "whole")
     real, written = sharding._write_shard, []
 
     def write_and_die(out, name, *rest):
@@ -113,7 +114,7 @@ def test_collect__killed_before_a_shard_counts_makes_it_again(tmp_path, monkeypa
 
     monkeypatch.setattr(sharding, "_write_shard", write_and_die)
     with pytest.raises(Killed):
-        collect(SMALL, tmp_path / "data")
+        collect(SMALL, RandomWalk(), tmp_path / "data")
     assert (tmp_path / "data" / "shard-00001").is_dir()
     assert [entry["name"] for entry in read_json(tmp_path / "data" / MANIFEST)["shards"]] == ["shard-00000"]
     monkeypatch.undo()
@@ -121,18 +122,18 @@ def test_collect__killed_before_a_shard_counts_makes_it_again(tmp_path, monkeypa
     for stray in (".shard-00002.tmp", "shard-00003"):
         (tmp_path / "data" / stray).mkdir()
         (tmp_path / "data" / stray / "stray.npy").touch()
-    collect(SMALL, tmp_path / "data")
+    collect(SMALL, RandomWalk(), tmp_path / "data")
     assert contents(tmp_path / "data") == contents(tmp_path / "whole")
 
 
 def test_collect__keeps_the_shards_that_count(tmp_path, fail_at, monkeypatch, contents):
     fail_at(25, Killed())
     with pytest.raises(Killed):
-        collect(SMALL, tmp_path / "data")
+        collect(SMALL, RandomWalk(), tmp_path / "data")
     first = tmp_path / "data" / "shard-00000" / "frames.npy"
     before = first.stat()
     monkeypatch.undo()
-    collect(replace(SMALL, num_envs=3), tmp_path / "data")
+    collect(replace(SMALL, num_envs=3), RandomWalk(), tmp_path / "data")
     assert (first.stat().st_ino, first.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
@@ -213,9 +214,9 @@ def test_collect__on_a_full_disk_ends_with_one_message_and_can_be_resumed(
 def test_collect__refuses_to_resume_under_another_configuration(tmp_path, fail_at, monkeypatch, contents):
     fail_at(15, Killed())
     with pytest.raises(Killed):
-        collect(SMALL, tmp_path / "data")
+        collect(SMALL, RandomWalk(), tmp_path / "data")
     monkeypatch.undo()
     before = contents(tmp_path)
     with pytest.raises(ValueError, match=r"collected otherwise, with seed=0 \(now 1\)"):
-        collect(replace(SMALL, seed=1), tmp_path / "data")
+        collect(replace(SMALL, seed=1), RandomWalk(), tmp_path / "data")
     assert contents(tmp_path) == before

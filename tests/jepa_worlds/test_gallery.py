@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from jepa_worlds import gallery
+from jepa_worlds.data.environments import native_ids
 from jepa_worlds.gallery import FRAME, GAP, native_rows, picture
-from jepa_worlds.machine.speed import native_ids
 from jepa_worlds.shared.app import composed, plain
 
 RED, GREEN, BLUE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (90, 90, 90)

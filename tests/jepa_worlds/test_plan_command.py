@@ -20,12 +20,12 @@ from agents.heads.gcbc import GCBC
 from agents.planners.core import Planner
 from jepa_worlds import plan, train
 from jepa_worlds.planning import actors, heads
-from jepa_worlds.planning import pictures as plan_pictures
+from jepa_worlds.planning import films as plan_pictures
 from jepa_worlds.planning import rows as plan_rows
 from jepa_worlds.planning.actors import Following
 from jepa_worlds.planning.arenas import Arena
 from jepa_worlds.planning.comparing import Comparison
-from jepa_worlds.planning.pictures import followed
+from jepa_worlds.planning.films import followed
 from jepa_worlds.shared.app import EXPECTED, Plain, command, composed, explained
 
 MODEL = ["model.latent_dim=16", "encoder.width=8", "batch_size=8", "precision=fp32", "steps=2"]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from jepa_worlds.data.dataset import Dataset
-from jepa_worlds.data.windows import Windows
+from jepa_worlds.data.windows import Windows, require_room
 
 COLUMNS = {"frames", "actions", "factors.background", "factors.location"}
 
@@ -205,3 +205,10 @@ def test_windows__refuse_an_empty_split(tmp_path, collect_to):
     dataset = Dataset(collect_to(tmp_path / "data", "episodes=3"))
     with pytest.raises(ValueError, match="has no validation episodes"):
         Windows(dataset, "validation", 3)
+
+
+def test_require_room__refuses_windows_in_which_nothing_is_left_to_predict() -> None:
+    require_room(4, 5)
+    for length in (2, 3, 4):
+        with pytest.raises(ValueError, match=rf"more frames than the 4 that a latent is made of .*, got {length}"):
+            require_room(4, length)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import gymnasium
 import pytest
 
+from jepa_worlds.data.environments import native_ids
 from jepa_worlds.machine import speed
-from jepa_worlds.machine.speed import frames_per_second, native_ids, rate
+from jepa_worlds.machine.speed import frames_per_second, rate
 
 
 class Clock:

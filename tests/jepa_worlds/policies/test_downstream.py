@@ -18,9 +18,10 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
 from agents.policies.vec_env import ObservedVecEnv
+from jepa_worlds.data.environments import make_worlds
 from jepa_worlds.policies import downstream
 from jepa_worlds.policies.downstream import STARTS, Evaluation, Training, train_policy, trained
-from jepa_worlds.policies.saved import make_observer, make_worlds, read_policy_card, recover, written
+from jepa_worlds.policies.saved import make_observer, read_policy_card, recover, written
 from jepa_worlds.shared.app import Plain, composed, plain
 
 SMALL = {

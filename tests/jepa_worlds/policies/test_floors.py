@@ -9,9 +9,9 @@ import numpy as np
 
 from agents.policies.true_state import TrueState
 from agents.policies.vec_env import ObservedVecEnv
+from jepa_worlds.data.environments import make_worlds
 from jepa_worlds.policies.downstream import STARTS, Training
 from jepa_worlds.policies.floors import idle_returns, random_returns
-from jepa_worlds.policies.saved import make_worlds
 from jepa_worlds.shared.app import composed, plain
 
 

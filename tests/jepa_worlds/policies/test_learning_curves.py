@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jepa_worlds.pictures.figures import MUTED
+from jepa_worlds.pictures.figures import COLOURS, MUTED
 from jepa_worlds.policies import learning_curves as module
-from jepa_worlds.policies.learning_curves import COLOURS, learning_curves
+from jepa_worlds.policies.learning_curves import learning_curves
 from jepa_worlds.policies.returns import Curve, interval, iqm, summary
 
 

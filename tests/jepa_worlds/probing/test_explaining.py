@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save_file
 from agents.objectives.vicreg import vicreg_bound
 from jepa_worlds import collect, train
 from jepa_worlds.data.dataset import Dataset
+from jepa_worlds.data.windows import split_windows
 from jepa_worlds.models.checkpoint import load, read_card
 from jepa_worlds.probing import explaining
 from jepa_worlds.probing.explaining import explain
-from jepa_worlds.probing.scoring import split_windows
 from jepa_worlds.shared.app import composed
 
 BATCH, DIM = 32, 48

@@ -16,7 +16,8 @@ from agents.probes.gradient import GradientProbe
 from agents.probes.ridge import Ridge
 from agents.world_models.core import Batch, WorldModel
 from jepa_worlds.data.dataset import SPLITS, Dataset
-from jepa_worlds.data.windows import Windows
+from jepa_worlds.data.windows import Windows, split_windows
+from jepa_worlds.models.checkpoint import untrained
 from jepa_worlds.probing import scoring
 from jepa_worlds.probing.scoring import (
     BySplit,
@@ -27,9 +28,7 @@ from jepa_worlds.probing.scoring import (
     interval,
     pixels,
     quick_probe,
-    require_room,
     scores,
-    split_windows,
 )
 
 COUNTS = {"train": 60, "validation": 20, "test": 30}
@@ -212,7 +211,7 @@ def test_untrained__draws_weights_from_the_seed_alone() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    weights = [float(scoring.untrained(_Drawn, seed).weight) for seed in (0, 0, 1)]
+    weights = [float(untrained(_Drawn, seed).weight) for seed in (0, 0, 1)]
     assert weights[0] == weights[1] != weights[2]
     assert torch.equal(torch.rand(3), expected)
 
@@ -262,15 +261,6 @@ def test_pixels__are_those_that_a_latent_of_several_frames_is_made_of(windows: d
     for t in range(6):
         for i in range(3):
             assert torch.equal(several[:, t, :, i], small[:, t + i])
-
-
-def test_require_room__refuses_windows_in_which_nothing_is_left_to_predict() -> None:
-    model = Pixels()
-    model.context = 4
-    require_room(model, 5)
-    for length in (2, 3, 4):
-        with pytest.raises(ValueError, match=rf"more frames than the 4 that a latent is made of .*, got {length}"):
-            require_room(model, length)
 
 
 def test_features__limits_the_windows_to_a_fixed_choice_from_all(windows: dict[str, Windows]) -> None:

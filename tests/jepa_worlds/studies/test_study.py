@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from scipy import stats
 
 from jepa_worlds import report
 from jepa_worlds.report import words_as_run
 from jepa_worlds.shared.app import composed
 from jepa_worlds.studies import leaderboard, panels, telling
 from jepa_worlds.studies.plans import plan_measures
-from jepa_worlds.studies.reporting import Condition, Study, estimate, rollout_rmse
+from jepa_worlds.studies.study import Condition, Study, rollout_rmse
 from jepa_worlds.studies.tabulating import ROLLOUT, markdown, tables
 
 SHARED, STATIC, DYNAMIC = Condition(None, 0), Condition("static", 1), Condition("dynamic", 1)
@@ -73,16 +72,6 @@ def grid(*conditions: Condition) -> list[dict[str, Any]]:
     """Two seeds of a method that is fooled, one that is not, and one that knows the truth."""
     errors = {"vicreg": 9.0, "idm": 2.0, "supervised": 1.0}
     return [row(m, c, s, error + s) for m, error in errors.items() for c in conditions for s in (0, 1)]
-
-
-def test_estimate__has_the_student_interval_over_seeds():
-    values = [1.0, 2.0, 4.0]
-    found = estimate(values)
-    low, high = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
-    assert found is not None and found.half is not None
-    assert (found.mean - found.half, found.mean + found.half) == pytest.approx((low, high))
-    assert estimate([3.0]).half is None
-    assert estimate([]) is None
 
 
 def test_study__counts_what_panels_share_once_and_in_every_chart(tmp_path):

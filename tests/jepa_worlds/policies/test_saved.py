@@ -20,14 +20,14 @@ from agents.behaviours.uniform import Uniform
 from agents.policies.vec_env import ObservedVecEnv
 from envs import random
 from jepa_worlds import evaluate, record, train
-from jepa_worlds.data.behaviours import SB3_POLICY, identified, make_behaviour
+from jepa_worlds.data.environments import HELD_OUT, make_worlds
 from jepa_worlds.models.checkpoint import load
 from jepa_worlds.pictures.video import Clip
-from jepa_worlds.planning.arenas import HELD_OUT
 from jepa_worlds.policies import acting
 from jepa_worlds.policies.acting import play
+from jepa_worlds.policies.behaviours import SB3_POLICY, identified, make_behaviour
 from jepa_worlds.policies.downstream import Training, train_policy
-from jepa_worlds.policies.saved import find_policy, make_observer, make_worlds, read_policy_card
+from jepa_worlds.policies.saved import find_policy, make_observer, read_policy_card
 from jepa_worlds.shared.app import Plain, composed, plain
 from jepa_worlds.shared.files import write_json
 

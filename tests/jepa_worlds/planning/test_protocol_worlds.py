@@ -10,7 +10,7 @@ import pytest
 
 from envs.registry import register
 from envs.worlds.moving_dot import MovingDot
-from jepa_worlds.planning.worlds import other_settings
+from jepa_worlds.planning.protocol_worlds import other_settings
 
 DOT = {"id": "jepa_worlds/MovingDot-v0", "size": 28, "frame_stack": 1, "sigma": 1.3, "max_step": 4.0}
 REACH = {"id": "jepa_worlds/MovingDotReach-v0", "size": 28}

@@ -5,7 +5,7 @@ A condition is a panel at a level. At level 0 there is no distractor: those rows
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from jepa_worlds.models.checkpoint import read_card
+from jepa_worlds.probing.scoring import FLOORS
+from jepa_worlds.shared.estimates import Estimate, estimate
 from jepa_worlds.shared.files import read_json
 from jepa_worlds.shared.runs import RESULTS, read_config
 
 Row = dict[str, Any]
-FLOORS = ("chance", "pixels", "untrained")
 SHARED = "no distractor"
 STATIC, DYNAMIC = "distractor.dynamics=static", "distractor.dynamics=dynamic"
 
@@ -34,34 +35,6 @@ class Condition:
 
     panel: str | None
     level: float | None
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number over seeds.
-
-    Attributes:
-        values: one a seed.
-        mean: of them.
-        half: half the width of its 95 % Student interval; None for a single seed.
-    """
-
-    values: tuple[float, ...]
-    mean: float
-    half: float | None
-
-
-def estimate(values: Iterable[float]) -> Estimate | None:
-    """Mean and 95 % Student interval, t_{0.975, n−1} · s / √n; None of no values."""
-    from scipy.stats import t  # slow to import
-
-    found = np.asarray(list(values), np.float64)
-    if not len(found):
-        return None
-    half = None
-    if len(found) > 1:
-        half = float(t.ppf(0.975, len(found) - 1) * found.std(ddof=1) / np.sqrt(len(found)))
-    return Estimate(tuple(found.tolist()), float(found.mean()), half)
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from jepa_worlds.planning import actors
 from jepa_worlds.planning import rows as plan_rows
 from jepa_worlds.planning.actors import Behaving, Simulating, Still
 from jepa_worlds.planning.arenas import Arena
-from jepa_worlds.planning.rows import Row, check_rows, play_row, row_file, summary, wilson
+from jepa_worlds.planning.rows import Row, check_rows, play_row, row_file, summary
 from jepa_worlds.planning.tables import numbers
+from jepa_worlds.shared.estimates import wilson
 
 SHORT = protocol("episodes=5", "seeds=[3,4]", "budget=4", "horizon=3")
 PLANNER = CEM(candidates=20, elites=4, iterations=2)
@@ -153,20 +154,6 @@ def test_play_row__an_episode_that_has_ended_stays_as_it_was(tmp_path):
 
 def test_row_file__has_a_name_that_every_system_takes(tmp_path):
     assert row_file(tmp_path, "gcbc on a/b: c").name == "gcbc-on-a-b-c.json"
-
-
-@pytest.mark.parametrize(
-    ("successes", "count", "low", "high"),
-    [(0, 10, 0.0, 0.27753), (10, 10, 0.72247, 1.0), (5, 10, 0.23659, 0.76341), (95, 100, 0.88825, 0.97846)],
-)
-def test_wilson__is_the_interval_of_the_literature(successes, count, low, high):
-    assert wilson(successes, count) == pytest.approx((low, high), abs=1e-5)
-
-
-@pytest.mark.parametrize(("successes", "count"), [(0, 0), (-1, 3), (4, 3)])
-def test_wilson__refuses_what_cannot_be(successes, count):
-    with pytest.raises(ValueError, match="successes must be from 0 to the number of trials"):
-        wilson(successes, count)
 
 
 def test_summary__counts_the_end_and_ever_apart():

@@ -11,8 +11,8 @@ import pytest
 from jepa_worlds import probe, report, train
 from jepa_worlds.models.checkpoint import read_card
 from jepa_worlds.shared.app import composed
-from jepa_worlds.studies.reporting import Condition, Study
 from jepa_worlds.studies.scenes import scene
+from jepa_worlds.studies.study import Condition, Study
 
 TINY = ["encoder.width=8", "model.latent_dim=16", "batch_size=8", "precision=fp32", "steps=2"]
 STATIC = Condition("static", 1)
