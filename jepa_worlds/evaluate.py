@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from envs.arguments import require_whole, require_whole_or_none
-from jepa_worlds.data.dataset import read_manifest
+from jepa_worlds.data.dataset import known_manifest
 from jepa_worlds.data.environments import Task
 from jepa_worlds.models.checkpoint import read_card
 from jepa_worlds.policies.comparing import OTHERS, Rows, check_rows, chosen_task, compared_rows, write_untrained
@@ -29,6 +29,8 @@ from jepa_worlds.shared.app import Plain, command, plain, require_types
 from jepa_worlds.shared.files import read_json
 from jepa_worlds.shared.jobs import cores, run_jobs
 from jepa_worlds.shared.runs import RESULTS, claimed, protocol_id, results, run_name, write_config, write_results
+
+COLLECTED = ("env", "distractor", "behaviour", "episodes", "episode_length")  # how data came about
 
 
 def main(config: DictConfig) -> Plain:
@@ -167,21 +169,13 @@ def _settled(policy: Plain, rows: Rows) -> Plain:
 
 def _data(settings: Plain) -> dict[str, Plain]:
     """What each model was trained on."""
-    cards = {run_name(run): read_card(run) for run in (settings["run"], *settings["runs"])}
-    return {
-        name: {**card["dataset"], **_collected(card["dataset"]), **{x: card[x] for x in ("objective", "steps", "seed")}}
-        for name, card in cards.items()
-    }
-
-
-def _collected(dataset: Plain) -> Plain:
-    """How a dataset came about, if it still is where it was."""
-    try:
-        manifest = read_manifest(Path(dataset["path"]))
-    except (OSError, ValueError):
-        return {}
-    told = ("env", "distractor", "behaviour", "episodes", "episode_length")
-    return {name: manifest[name] for name in told} if manifest.get("content_hash") == dataset["hash"] else {}
+    found = {}
+    for run in (settings["run"], *settings["runs"]):
+        card = read_card(run)
+        manifest = known_manifest(card["dataset"])
+        told = {name: manifest[name] for name in COLLECTED if name in manifest}
+        found[run_name(run)] = {**card["dataset"], **told, **{x: card[x] for x in ("objective", "steps", "seed")}}
+    return found
 
 
 def _curve(training: Training) -> Curve:

@@ -98,9 +98,8 @@ def draw(probe: ModelProbe, found: Probed, title: str, out: Path) -> None:
     """``per_step_<factor>.png`` for every factor; ``rollouts_…`` for positions, ``trace_…`` for other quantities."""
     test = probe.features["test"]
     for name, score in found.rollouts.items():
-        errors = {"open-loop rollout": score.per_step}
         floors = {floor: found.floors[name][floor] for floor in FLOORS}
-        per_step_errors(errors, floors, name, out / f"per_step_{name}.png")
+        per_step_errors(score.per_step, floors, name, out / f"per_step_{name}.png")
         truth, readout = test.factors[name][:SHOWN].numpy(), score.predictions[:SHOWN].numpy()
         if name in probe.quantities:
             traces(truth, readout, name, f"{title}: {name}, read off an open-loop rollout", out / f"trace_{name}.png")

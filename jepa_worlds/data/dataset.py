@@ -117,6 +117,15 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
+def known_manifest(dataset: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of a dataset of which a path and a hash are told, if it still is where it was; else nothing."""
+    try:
+        manifest = read_manifest(Path(dataset["path"]))
+    except (OSError, ValueError):
+        return {}
+    return manifest if manifest.get("content_hash") == dataset["hash"] else {}
+
+
 def check_shard(path: Path, entry: dict[str, Any], verify: bool) -> None:
     """Compare a shard's files with its entry in the manifest: their sizes, and their checksums if ``verify``.
 

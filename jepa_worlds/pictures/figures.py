@@ -97,10 +97,9 @@ def rollout_frames(
     readout: NDArray,
     title: str,
     file: Path,
-    steps: Sequence[int] | None = None,
 ) -> None:
     """Episodes [N, T, H, W, C] in rows, time in columns, with true and probed positions [N, T, 2]."""
-    steps = list(steps or np.unique(np.linspace(0, frames.shape[1] - 1, 7).astype(int)))
+    steps = [int(t) for t in np.unique(np.linspace(0, frames.shape[1] - 1, 7).astype(int))]
     figure, axes = new_figure(len(frames), len(steps), 1.5 * len(steps), 1.5 * len(frames) + 0.6)
     for row, episode in zip(axes, range(len(frames)), strict=True):
         for axis, t in zip(row, steps, strict=True):
@@ -131,14 +130,11 @@ def traces(truth: NDArray, readout: NDArray, factor: str, title: str, file: Path
     save_figure(figure, file)
 
 
-def per_step_errors(
-    curves: Mapping[str, Sequence[float]], floors: Mapping[str, float], factor: str, file: Path
-) -> None:
-    """RMSE of probes at every step of a rollout, with floors as horizontal lines."""
+def per_step_errors(errors: Sequence[float], floors: Mapping[str, float], factor: str, file: Path) -> None:
+    """RMSE of a probe at every step of an open-loop rollout, with floors as horizontal lines."""
     figure, axes = new_figure(1, 1, 6, 3.6)
     axis = axes[0, 0]
-    for name, errors in curves.items():
-        axis.plot(errors, marker=".", label=name)
+    axis.plot(errors, marker=".", label="open-loop rollout")
     for name, error in floors.items():
         axis.axhline(error, linestyle=FLOOR_STYLES.get(name, ":"), color=MUTED, linewidth=1, label=name)
     axis.set(xlabel="step of the rollout", ylabel=f"RMSE of {factor}", ylim=(0, None))

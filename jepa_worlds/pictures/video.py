@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from jepa_worlds.pictures.figures import EDGE, MUTED, READOUT, TRUTH, newest
+from jepa_worlds.pictures.figures import EDGE, MUTED, READOUT, TRUTH, component, newest
 from jepa_worlds.shared.files import atomic
 
 Draw = Callable[[int], NDArray[np.uint8]]
@@ -40,6 +40,12 @@ class Gauge:
     high: float
     truth: NDArray
     readout: NDArray
+
+
+def gauges(name: str, bounds: tuple[NDArray, NDArray], truth: NDArray, readout: NDArray) -> list[Gauge]:
+    """A gauge for every component of a factor: between bounds [F], of values [T, F]."""
+    low, high = bounds
+    return [Gauge(component(name, i, len(low)), low[i], high[i], truth[:, i], readout[:, i]) for i in range(len(low))]
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 
 import gymnasium
 import numpy as np
@@ -21,12 +22,20 @@ from agents.policies.core import Goal
 from agents.policies.latents import Latents
 from agents.simulation import Wanted, simulated_cost
 from agents.world_models.core import WorldModel
-from envs.core import State, World
+from envs.core import World
 from envs.random import Key
 from jepa_worlds.planning.arenas import Now
 from jepa_worlds.planning.protocols import Protocol
 
 Decided = Callable[[Plan, int], None]
+Controller = Callable[[SearchSpace], MPC]
+"""Plans over and over again, in the space of actions that it is given."""
+
+
+def controller(planner: Planner, protocol: Protocol, seed: int, decided: Decided) -> Controller:
+    """A planner as a protocol has it decide; ``seed`` and ``decided`` are as in `agents.mpc.MPC`."""
+    ahead = (protocol.horizon, protocol.executed, protocol.action_repeat)
+    return lambda space: MPC(planner, space, *ahead, seed, decided)
 
 
 class Actor(ABC):
@@ -114,9 +123,9 @@ class Planning(Seeing):
         model: what frames are encoded with.
         imagining: what plans are imagined with, the same model or a faster copy of it.
         bf16: imagine in bfloat16.
-        planner, protocol, seed, decided: as in `agents.mpc.MPC`.
         costs: what plans are judged by.
         aims: what was fitted for that; goals and factors come from the episodes.
+        plans: see `controller`.
     """
 
     def __init__(
@@ -124,28 +133,23 @@ class Planning(Seeing):
         model: WorldModel,
         imagining: WorldModel,
         bf16: bool,
-        planner: Planner,
-        protocol: Protocol,
-        seed: int,
         costs: Costs,
         aims: Aims,
-        decided: Decided,
+        plans: Controller,
     ) -> None:
         super().__init__(model)
         self.imagining, self.bf16, self.costs, self.fitted = imagining, bf16, costs, aims
-        self.mpc = lambda space: _mpc(planner, space, protocol, seed, decided)
+        self.plans = plans
 
     def begin(self, now: Now, goal: Goal, space: gymnasium.Space, key: Key) -> None:
         super().begin(now, goal, space, key)
         factors = {name: self._tensor(x.reshape(len(x), -1)).float() for name, x in goal.factors.items()}
         self.aims = Aims(self.goal, factors, self.fitted.readouts, self.fitted.heads)
-        self.controller = self.mpc(self.space)
+        self.mpc = self.plans(self.space)
 
     def _acts(self, state: Tensor) -> NDArray[np.float32]:
-        actions = self.controller.act(
-            len(state), lambda: plan_cost(self.costs, self.imagining, state, self.aims, self.bf16)
-        )
-        return actions.cpu().numpy()
+        cost = partial(plan_cost, self.costs, self.imagining, state, self.aims, self.bf16)
+        return self.mpc.act(len(state), cost).cpu().numpy()
 
 
 class Following(Seeing):
@@ -164,24 +168,16 @@ class Following(Seeing):
 class Simulating(Actor):
     """The same planner on the true simulator and on what is truly wanted: the ceiling."""
 
-    def __init__(self, world: World, planner: Planner, protocol: Protocol, seed: int, decided: Decided) -> None:
-        self.world, self.protocol = world, protocol
-        self.mpc = lambda space: _mpc(planner, space, protocol, seed, decided)
+    def __init__(self, world: World, protocol: Protocol, plans: Controller) -> None:
+        self.world, self.protocol, self.plans = world, protocol, plans
 
     def begin(self, now: Now, goal: Goal, space: gymnasium.Space, key: Key) -> None:
         factor = self.protocol.success.factor
         self.wanted = Wanted(factor, goal.factors[factor]) if self.protocol.score == "success" else None
         self.space = SearchSpace.of(space)
-        self.controller = self.mpc(self.space)
+        self.mpc = self.plans(self.space)
 
     def act(self, now: Now) -> NDArray:
         assert now.state is not None
-        state: State = now.state
-        actions = self.controller.act(
-            len(now.frames), lambda: simulated_cost(self.world, state, self.space, self.wanted)
-        )
-        return self.space.taken(actions)
-
-
-def _mpc(planner: Planner, space: SearchSpace, protocol: Protocol, seed: int, decided: Decided) -> MPC:
-    return MPC(planner, space, protocol.horizon, protocol.executed, protocol.action_repeat, seed, decided)
+        cost = partial(simulated_cost, self.world, now.state, self.space, self.wanted)
+        return self.space.taken(self.mpc.act(len(now.frames), cost))

@@ -15,7 +15,7 @@ from agents.planners.cem import CEM
 from agents.planners.core import Planner
 from agents.world_models.core import WorldModel
 from jepa_worlds.models.training import chosen_device
-from jepa_worlds.planning.actors import Actor, Behaving, Decided, Following, Planning, Simulating, Still
+from jepa_worlds.planning.actors import Actor, Behaving, Decided, Following, Planning, Simulating, Still, controller
 from jepa_worlds.planning.arenas import Arena
 from jepa_worlds.planning.fitting import Fitted
 from jepa_worlds.planning.heads import new_head
@@ -154,12 +154,9 @@ class Comparison:
             fitted.model,
             self._imagining[run_name(fitted.run)],
             self.settings["precision"] == "bf16",
-            self.planner,
-            self.protocol,
-            seed,
             self.costs,
             fitted.aims(needs, seed),
-            decided,
+            controller(self.planner, self.protocol, seed, decided),
         )
 
     def _fits(self, fitted: Fitted) -> Plain:
@@ -206,7 +203,7 @@ class Comparison:
             self._row(
                 CEILING,
                 "ceiling",
-                lambda seed, decided: Simulating(world, planner, self.protocol, seed, decided),
+                lambda *drawn: Simulating(world, self.protocol, controller(planner, self.protocol, *drawn)),
                 {"planner": config},
             )
         ]

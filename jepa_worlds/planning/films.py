@@ -15,13 +15,13 @@ from agents.actions import described, vectors
 from agents.costs.imagination import imagine
 from agents.policies.core import Goal
 from agents.policies.latents import Latents
-from agents.world_models.core import NoDecoder
 from jepa_worlds.pictures.figures import READOUT, TRUTH, new_figure, newest, save_figure, show_frame
 from jepa_worlds.pictures.video import SIDE, Clip, write_video
 from jepa_worlds.planning.arenas import Arena
 from jepa_worlds.planning.comparing import Comparison
 from jepa_worlds.planning.fitting import Fitted
 from jepa_worlds.planning.protocols import Protocol
+from jepa_worlds.probing.clips import drawn
 from jepa_worlds.shared.app import Plain
 
 GOAL = "#4575b4"
@@ -115,18 +115,9 @@ def _played_again(comparison: Comparison, fitted: Fitted, episodes: list[Plain])
         path=np.stack([x[factor] for x in factors]) if factor else None,
         aim=goal.factors[factor] if factor else None,
         plans=np.stack(led) if factor else None,
-        imagined=_decoded(fitted, torch.stack(ends)),
+        imagined=drawn(model, torch.stack(ends)),
     )
     return scene, factor
-
-
-def _decoded(fitted: Fitted, latents: Tensor) -> NDArray[np.uint8] | None:
-    """What the model draws of latents, [D, n, L] -> [D, n, H, W, C]; None if it does not draw."""
-    try:
-        frames = fitted.model.decode(latents)  # [D, n, C, H, W]
-    except NoDecoder:
-        return None
-    return np.ascontiguousarray(frames.permute(0, 1, 3, 4, 2).round().byte().cpu().numpy())
 
 
 def _paths(scene: Scene, episodes: list[Plain], protocol: Protocol, title: str, file: Path, factor: str | None) -> None:
@@ -163,7 +154,7 @@ def _clips(scene: Scene, episodes: list[Plain], protocol: Protocol, name: str) -
     decision = np.minimum(np.arange(len(scene.frames)) // every, -(-protocol.budget // every) - 1)  # [T+1]
     clips = []
     for i, episode in enumerate(episodes):
-        drawn = [
+        frames = [
             _drawn(
                 frame[i],
                 None if scene.plans is None else scene.plans[decision[t], i],
@@ -178,7 +169,7 @@ def _clips(scene: Scene, episodes: list[Plain], protocol: Protocol, name: str) -
         clips.append(
             Clip(
                 title=f"{name}, seed {episode['seed']}, episode {episode['number']}",
-                frames=np.stack(drawn),
+                frames=np.stack(frames),
                 imagined=imagined,
                 goal=_drawn(scene.goal.frames[i]),
                 returns=scene.returns[:, i],

@@ -19,8 +19,7 @@ from agents.probes.core import Probe, Samples
 from envs import random
 from envs.core import Factors
 from jepa_worlds.data.environments import HELD_OUT, factors_of, goal_of, make_worlds
-from jepa_worlds.pictures.figures import component
-from jepa_worlds.pictures.video import Clip, Gauge
+from jepa_worlds.pictures.video import Clip, gauges
 from jepa_worlds.policies.behaviours import SB3_POLICY, make_behaviour
 from jepa_worlds.policies.saved import read_policy_card
 from jepa_worlds.probing import scoring
@@ -117,19 +116,18 @@ def _read(probe: ModelProbe, readouts: Mapping[str, Probe], episode: Episode, ac
 def _clip(episode: Episode, read: Mapping[str, NDArray], probe: ModelProbe | None, title: str) -> Clip:
     places = [name for name in read if probe and name in probe.positions]
     truth = {name: episode.factors[name].reshape(len(x), -1) for name, x in read.items()}  # [T+1, F]
-    gauges = [
-        Gauge(component(name, i, len(low)), low[i], high[i], truth[name][:, i], read[name][:, i])
+    found = [
+        gauge
         for name in read
         if probe and name not in places
-        for low, high in [probe.bounds(name)]
-        for i in range(len(low))
+        for gauge in gauges(name, probe.bounds(name), truth[name], read[name])
     ]
     return Clip(
         title=title,
         frames=episode.frames,
         truth={name: truth[name] for name in places},
         readout={name: read[name] for name in places},
-        gauges=gauges,
+        gauges=found,
         goal=None if episode.goal is None else episode.goal.frames[0],
         returns=np.concatenate([[0], np.cumsum(episode.rewards)]),
     )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
-from agents.world_models.core import NoDecoder
-from jepa_worlds.pictures.figures import component
-from jepa_worlds.pictures.video import Clip, Gauge
+from agents.world_models.core import NoDecoder, WorldModel
+from jepa_worlds.pictures.video import Clip, gauges
 from jepa_worlds.probing.model_probe import ModelProbe
 from jepa_worlds.probing.scoring import Score
 
@@ -21,7 +21,7 @@ def clips(probe: ModelProbe, scores: Mapping[str, Score], count: int, title: str
     names = [name for name in probe.positions if name in scores]
     quantities = {name: probe.bounds(name) for name in probe.quantities if name in scores}
     frames = probe.frames("test", count)
-    imagined = _imagined(probe, count)
+    imagined = drawn(probe.model, test.rollouts[:count].to(probe.device))
     return [
         Clip(
             title=f"{title}, held-out episode {episode}",
@@ -30,10 +30,11 @@ def clips(probe: ModelProbe, scores: Mapping[str, Score], count: int, title: str
             readout={name: scores[name].predictions[episode].numpy() for name in names},
             imagined=None if imagined is None else imagined[episode],
             gauges=[
-                Gauge(component(name, i, len(low)), low[i], high[i], x[episode, :, i], read[episode, :, i])
-                for name, (low, high) in quantities.items()
-                for x, read in [(test.factors[name].numpy(), scores[name].predictions.numpy())]
-                for i in range(len(low))
+                gauge
+                for name, bounds in quantities.items()
+                for gauge in gauges(
+                    name, bounds, test.factors[name][episode].numpy(), scores[name].predictions[episode].numpy()
+                )
             ],
         )
         for episode in range(len(frames))
@@ -41,10 +42,10 @@ def clips(probe: ModelProbe, scores: Mapping[str, Score], count: int, title: str
 
 
 @torch.inference_mode()
-def _imagined(probe: ModelProbe, count: int) -> Any:
-    """What the model draws of its rollouts, [N, T, H, W, C]; None if it does not draw."""
+def drawn(model: WorldModel, latents: Tensor) -> NDArray[np.uint8] | None:
+    """What a model draws of latents, [B, T, D] -> [B, T, H, W, C]; None if it does not draw."""
     try:
-        frames = probe.model.decode(probe.features["test"].rollouts[:count].to(probe.device))
+        frames = model.decode(latents)  # [B, T, C, H, W]
     except NoDecoder:
         return None
     return np.ascontiguousarray(frames.permute(0, 1, 3, 4, 2).round().byte().cpu().numpy())

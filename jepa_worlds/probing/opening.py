@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from jepa_worlds.data.dataset import ORIGIN, SPLITS, Dataset, read_manifest
+from jepa_worlds.data.dataset import ORIGIN, SPLITS, Dataset, known_manifest
 from jepa_worlds.models.checkpoint import load, read_card
 from jepa_worlds.models.training import chosen_device
 from jepa_worlds.probing.model_probe import ModelProbe
@@ -75,7 +74,7 @@ def _refuse_seen(card: dict[str, Any], dataset: Dataset) -> None:
     Raises:
         ValueError: there are such episodes.
     """
-    there, before = dataset.manifest, card.get("collected") or _collected(card["dataset"])
+    there, before = dataset.manifest, card.get("collected") or known_manifest(card["dataset"])
     if dataset.content_hash == card["dataset"]["hash"] or any(there[name] != before.get(name) for name in ORIGIN):
         return
     first, end = there["splits"]["train"][1], before["splits"]["train"][1]
@@ -84,12 +83,3 @@ def _refuse_seen(card: dict[str, Any], dataset: Dataset) -> None:
             f"dataset {str(dataset.path)!r} holds the episodes that the model was trained on, and holds out those from "
             f"number {first} on, though the model has learned from all below {end}: collect it with another seed"
         )
-
-
-def _collected(dataset: dict[str, Any]) -> dict[str, Any]:
-    """The manifest of a dataset that a card tells, if it still is where it was; else nothing."""
-    try:
-        manifest = read_manifest(Path(dataset["path"]))
-    except (OSError, ValueError):
-        return {}
-    return manifest if manifest.get("content_hash") == dataset["hash"] else {}

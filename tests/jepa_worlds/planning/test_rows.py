@@ -16,8 +16,9 @@ from agents.planners.cem import CEM
 from envs.worlds.moving_dot_reach import MovingDotReach
 from jepa_worlds.planning import actors
 from jepa_worlds.planning import rows as plan_rows
-from jepa_worlds.planning.actors import Behaving, Simulating, Still
+from jepa_worlds.planning.actors import Behaving, Simulating, Still, controller
 from jepa_worlds.planning.arenas import Arena
+from jepa_worlds.planning.protocols import Protocol
 from jepa_worlds.planning.rows import Row, check_rows, play_row, row_file, summary
 from jepa_worlds.planning.tables import numbers
 from jepa_worlds.shared.estimates import wilson
@@ -26,8 +27,18 @@ SHORT = protocol("episodes=5", "seeds=[3,4]", "budget=4", "horizon=3")
 PLANNER = CEM(candidates=20, elites=4, iterations=2)
 
 
+def simulating(protocol: Protocol):
+    return lambda *drawn: Simulating(MovingDotReach(), protocol, controller(PLANNER, protocol, *drawn))
+
+
 def simulated(shown: int = 0) -> Row:
-    return Row("sim", "ceiling", {"a": 1}, lambda s, d: Simulating(MovingDotReach(), PLANNER, SHORT, s, d), shown)
+    return Row(
+        "sim",
+        "ceiling",
+        {"a": 1},
+        simulating(SHORT),
+        shown,
+    )
 
 
 def play(row, out, at_once=5, made=SHORT):
@@ -115,7 +126,11 @@ def test_simulating__wants_what_the_protocol_scores(tmp_path, monkeypatch, score
     made, wanted = replace(SHORT, score=score, seeds=(3,)), []
     actual = actors.simulated_cost
     monkeypatch.setattr(actors, "simulated_cost", lambda *given: wanted.append(given[3]) or actual(*given))
-    play(Row("sim", "ceiling", {}, lambda s, d: Simulating(MovingDotReach(), PLANNER, made, s, d)), tmp_path, made=made)
+    play(
+        Row("sim", "ceiling", {}, simulating(made)),
+        tmp_path,
+        made=made,
+    )
     _, goal = Arena(made, {}, 3, range(5)).begin()
     assert len(wanted) == 4
     for x in wanted:
@@ -143,7 +158,7 @@ def test_check_rows__refuses_names_that_become_the_same_file(tmp_path):
 
 def test_play_row__an_episode_that_has_ended_stays_as_it_was(tmp_path):
     ends = replace(SHORT, env={**SHORT.env, "terminate": True}, budget=16, horizon=5, episodes=4)
-    row = Row("sim", "ceiling", {}, lambda s, d: Simulating(MovingDotReach(), PLANNER, ends, s, d))
+    row = Row("sim", "ceiling", {}, simulating(ends))
     episodes = play(row, tmp_path, made=ends)["episodes"]
     there = [x for x in episodes if x["arrived"]]
     assert len(there) >= 6
