@@ -1,1 +1,1 @@
-"""What learns and acts: encoders, predictors, objectives, world models, probes, behaviours."""
+"""What learns and acts: world models and their parts, probes, heads, costs, planners, behaviours, policies."""

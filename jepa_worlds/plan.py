@@ -130,11 +130,9 @@ def _content(comparison: Comparison, rows: Sequence[Row], played: dict[str, Plai
     """What goes into ``results.json``."""
     protocol = comparison.protocol
     found = {name: numbers(content, protocol) for name, content in played.items()}
-    starts = next(iter(played.values()))["episodes"]
-    still = [
-        {**x, "final": x["start"], "arrived": 0 if x["start"] <= protocol.success.within else None} for x in starts
-    ]
-    solved = summary([{**x, "path_length": 0.0, "return": 0.0} for x in still], protocol.success.within)
+    starts, within = next(iter(played.values()))["episodes"], protocol.success.within
+    still = [{**x, "final": x["start"], "arrived": 0 if x["start"] <= within else None} for x in starts]
+    solved = summary(still, within)
     shares = ("episodes", "success_end", "success_ever", "final_distance")
     floors = {row.name: found[row.name] for row in rows if row.kind == "floor"}
     floors[SOLVED] = {name: x for name, x in solved.items() if name.removesuffix("_ci95") in shares}

@@ -17,7 +17,7 @@ class Windows:
     """All windows of T frames in a split: every episode at every offset.
 
     A batch holds ``frames`` uint8 [B, T, C, H, W] (channels last in memory), ``actions`` float [B, T−1, A] (see
-    `actions.vectors`) and ``factors.<name>`` [B, T, F], whatever the shapes of an action and of a factor are.
+    `agents.actions.vectors`) and ``factors.<name>`` [B, T, F], whatever the shapes of an action and of a factor are.
     ``episode`` says which episode of the split each window is from.
 
     Args:
