@@ -15,13 +15,14 @@ from typing import Any
 from omegaconf import DictConfig
 
 from envs.arguments import require_whole_or_none
+from jepa_worlds import plan
 from jepa_worlds.models.training import chosen_device
 from jepa_worlds.shared.app import Plain, command, plain, require_types
 from jepa_worlds.shared.bars import bar
 from jepa_worlds.shared.jobs import cores, run_jobs
 from jepa_worlds.shared.runs import RESULTS, read_config, results, untouched, write_config, write_results
 from jepa_worlds.studies import search
-from jepa_worlds.studies.cells import Job, chosen_experiment, make_jobs
+from jepa_worlds.studies.cells import Job, chosen_experiment, make_jobs, resolved
 from jepa_worlds.studies.grid import Cell, Grid, read_grid
 from jepa_worlds.studies.running import (
     CEILING,
@@ -111,7 +112,14 @@ def _numbered(cells: Sequence[Cell], number: int) -> Cell:
 
 
 def _run(jobs: Sequence[Job], settings: Plain) -> Failures:
-    """Run what is not done, and say what failed."""
+    """Run what is not done, and say what failed.
+
+    Raises:
+        ValueError: plans that cannot be made on this device.
+    """
+    for job in jobs:
+        if job.plan is not None and not job.planned:
+            plan.check_device(resolved(job.plan))
     once = {job.run: job for job in reversed(jobs) if job.given is None}  # cells of the same settings have the same run
     left = [job for job in reversed(once.values()) if not job.known]
     total, to_do = (sum(job.steps for job in some) for some in (once.values(), left))

@@ -51,6 +51,7 @@ def plan_run(settings: Plain, report: Report = lambda _: None) -> tuple[Plain, l
     """What `main` does; returns the results, and what was drawn. Episodes that are over are reported."""
     started = time.perf_counter()
     check(settings)
+    check_device(settings)
     protocol = Protocol.of(settings["protocol"])
     out = _folder(settings)
     if settings["film"] and settings["shown"]:
@@ -104,14 +105,22 @@ def check(settings: Plain) -> None:
     if settings["precision"] not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {settings['precision']!r}")
     trusted = (*TRUSTED, *settings["trust"])
-    device = chosen_device(settings["device"])
-    if settings["precision"] == "int8" and device.type != "cpu":
-        raise ValueError(f"precision=int8 is for CPUs, not {device}: choose bf16 or fp32, or device=cpu")
     if settings["precision"] == "int8" and build(settings["planner"], trusted).gradients:
         raise ValueError("precision=int8 has no gradients, which this planner needs: choose fp32 or bf16")
     names = [run_name(run) for run in (settings["run"], *settings["runs"])]
     if len({*names}) < len(names):
         raise ValueError(f"runs are told apart by the names of their folders, which must differ; got {names}")
+
+
+def check_device(settings: Plain) -> None:
+    """Refuse a precision that the device does not have.
+
+    Raises:
+        ValueError: 8 bits on a GPU, or a device that is not there.
+    """
+    device = chosen_device(settings["device"])
+    if settings["precision"] == "int8" and device.type != "cpu":
+        raise ValueError(f"precision=int8 is for CPUs, not {device}: choose bf16 or fp32, or device=cpu")
 
 
 def _folder(settings: Plain) -> Path:

@@ -90,10 +90,9 @@ def main(config: DictConfig) -> Path:
     folder = study.out / FOLDER
     shown = _shown(study, settings)
     near = study.near(settings["level"], settings["panels"])
-    compared = [methods for methods in study.parts if any(study.cells(m, c) for m in methods for c in near)]
     parts = [
         _part(study, methods, near, settings["level"], folder, "" if number == 0 else f"-{number + 1}")
-        for number, methods in enumerate(compared)
+        for number, methods in enumerate(study.parts)
     ]
     scenes = _scenes(study, shown, near, settings, folder) if shown else []
     environment = Environment(
@@ -180,7 +179,7 @@ def _part(
         list(_losses(study, methods, near)),
         list(dict.fromkeys(_unjudged(study, methods, near))),
     )
-    for name, about in _draw(study, methods, level, near, folder, suffix):
+    for name, about in _draw(study, methods, level, near, folder, suffix) if near else []:
         part.pictures[name] = Picture(folder / f"{name}{suffix}.png", about)
     return part
 

@@ -65,9 +65,12 @@ def test_packages_of_jepa_worlds__import_what_lies_below_them():
         for path in (pipeline / package).glob("*.py"):
             found = set()
             for node in ast.walk(parsed(path)):
-                if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "jepa_worlds":
-                    _, *parts = (node.module or "").split(".")
-                    found |= {parts[0]} if parts else {alias.name for alias in node.names}
+                if isinstance(node, ast.ImportFrom) and node.module == "jepa_worlds":
+                    found |= {alias.name for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("jepa_worlds."):
+                    found.add((node.module or "").split(".")[1])
+                elif isinstance(node, ast.Import):
+                    found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("jepa_worlds.")}
             foreign = (found & (packages | commands)) - below - {package}
             assert not foreign, f"{path.relative_to(ROOT)} imports {foreign}"
 

@@ -37,7 +37,7 @@ def imagine(model: WorldModel, state: Tensor, actions: Tensor, bf16: bool = Fals
     rows = ROWS if actions.device.type == "cpu" and not grad else max(1, batch * candidates)
     parts = zip(latents.split(rows), actions.flatten(0, 1).split(rows), strict=True)
     # cuDNN has no gradients of recurrent networks in evaluation mode; torch's own kernels have.
-    kernels = torch.backends.cudnn.flags(enabled=False) if grad else nullcontext()
+    kernels = torch.backends.cudnn.flags(enabled=False) if grad and actions.is_cuda else nullcontext()
     with kernels, torch.set_grad_enabled(grad), torch.autocast(actions.device.type, torch.bfloat16, enabled=bf16):
         imagined = torch.cat([model.predict(context, future).float() for context, future in parts])
     return imagined.unflatten(0, (batch, candidates))

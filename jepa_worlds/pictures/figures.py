@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 TRUTH, READOUT, MUTED, EDGE = "#1a9850", "#d73027", "#888888", "#cccccc"
 FEW = 20  # points of a curve that are marked: a line through one of them would not be seen
 TRACED = 10  # components of a factor that are drawn over time
+# Okabe and Ito's, which the colour-blind tell apart too, without yellow, which is too light for lines.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000", "#56B4E9")
 STYLES = ("-", "-.", ":")  # another for every 7 lines
 FLOOR_STYLES = {"chance": ":", "pixels": "-.", "untrained": "--"}

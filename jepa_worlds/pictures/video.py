@@ -60,6 +60,7 @@ class Clip:
         gauges: of what has no place in the frame.
         goal: [H, W, C], what it looks like where the agent is to get; None if frames show it, or there is none.
         returns: [T], the sum of rewards up to each frame; None if nothing is rewarded.
+        start: the step of the episode that the first frame shows.
     """
 
     title: str
@@ -70,12 +71,19 @@ class Clip:
     gauges: Sequence[Gauge] = ()
     goal: NDArray[np.uint8] | None = None
     returns: NDArray | None = None
+    start: int = 0
 
-    def last(self, count: int) -> Clip:
-        """Its last so many frames, and what belongs to them."""
-        kept = slice(len(self.frames) - count, None)
+    @property
+    def end(self) -> int:
+        """The step of the episode after that of the last frame."""
+        return self.start + len(self.frames)
+
+    def between(self, start: int, end: int) -> Clip:
+        """Its frames of these steps of the episode, and what belongs to them."""
+        kept = slice(start - self.start, end - self.start)
         return replace(
             self,
+            start=start,
             frames=self.frames[kept],
             truth={name: x[kept] for name, x in self.truth.items()},
             readout={name: x[kept] for name, x in self.readout.items()},

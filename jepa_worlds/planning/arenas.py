@@ -57,7 +57,6 @@ class Arena:
             random.fold_in(np.full(len(numbers), seed, np.uint64), HELD_OUT), np.asarray(numbers)
         )
         self.env = self._worlds(protocol.budget)
-        self._over = np.zeros(len(numbers), bool)
 
     @property
     def space(self) -> gymnasium.Space:
@@ -77,6 +76,7 @@ class Arena:
         """
         frames, infos = self._reset(self.env)
         self._seen = now = self._now(frames.copy(), factors_of(self.env, infos))
+        self._over = np.zeros(len(self.key), bool)
         goals = self.protocol.goals
         if goals.ahead is not None:
             return now, self._ahead(goals.ahead)
@@ -96,10 +96,13 @@ class Arena:
     def step(self, actions: NDArray) -> tuple[Now, NDArray[np.float64]]:
         """The worlds after an action, and its rewards [n]: of episodes that are over, those of the end, and 0."""
         frames, rewards, terminations, truncations, infos = self.env.step(actions)
-        factors, before = factors_of(self.env, infos), self._seen
-        self._seen = self._now(
-            _kept(self._over, before.frames, frames),
-            {name: _kept(self._over, before.factors[name], x) for name, x in factors.items()},
+        now, before = self._now(frames, factors_of(self.env, infos)), self._seen
+        self._seen = Now(
+            _kept(self._over, before.frames, now.frames),
+            {name: _kept(self._over, before.factors[name], x) for name, x in now.factors.items()},
+            {n: _kept(self._over, before.state[n], x) for n, x in now.state.items()}
+            if before.state is not None and now.state is not None
+            else None,
         )
         rewards = np.where(self._over, 0.0, np.asarray(rewards, np.float64))
         self._over = self._over | terminations | truncations

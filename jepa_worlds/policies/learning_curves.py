@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
-# Okabe and Ito's, which the colour-blind tell apart too, without yellow, which is too light for lines.
-
 
 def learning_curves(
     rows: Mapping[str, Sequence[Curve]], found: Mapping[str, Mapping[str, Any]], title: str, file: Path

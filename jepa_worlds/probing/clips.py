@@ -26,6 +26,7 @@ def clips(probe: ModelProbe, scores: Mapping[str, Score], count: int, title: str
         Clip(
             title=f"{title}, held-out episode {episode}",
             frames=frames[episode],
+            start=probe.model.context - 1,
             truth={name: test.factors[name][episode].numpy() for name in names},
             readout={name: scores[name].predictions[episode].numpy() for name in names},
             imagined=None if imagined is None else imagined[episode],

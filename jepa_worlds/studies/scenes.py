@@ -43,7 +43,7 @@ def scene(study: Study, methods: Sequence[str], condition: Condition, device: st
     """The first held-out episode of the first seed that all methods have under a condition.
 
     What is gone, or has changed since it was probed, is left out and named. Models that see several frames at a time
-    begin later: all clips are as long as the shortest, and end together.
+    begin later, and windows may differ: all clips show the steps that every one has.
     """
     rows = {name: study.cells(name, condition) for name in methods if study.cells(name, condition)}
     common = set.intersection(*({row["cell"]["seed"] for row in found} for found in rows.values())) if rows else set()
@@ -56,8 +56,9 @@ def scene(study: Study, methods: Sequence[str], condition: Condition, device: st
                 shown[name] = _clip(study, row, study.methods[name], device, trust)
         except (FileNotFoundError, ValueError) as error:
             missing.append(str(error))
-    length = min((len(clip.frames) for clip in shown.values()), default=0)
-    aligned = {name: clip.last(length) for name, clip in shown.items()}
+    start = max((clip.start for clip in shown.values()), default=0)
+    end = min((clip.end for clip in shown.values()), default=0)
+    aligned = {name: clip.between(start, end) for name, clip in shown.items()}
     return Scene(study.title(condition), aligned, list(dict.fromkeys(missing)))
 
 
@@ -83,7 +84,8 @@ def _clip(study: Study, row: Row, title: str, device: str, trust: Sequence[str])
 
 def strips(found: Scene, file: Path) -> None:
     """Frames of an episode over time, a row a method, with true and probed positions."""
-    length = len(next(iter(found.clips.values())).frames)
+    first = next(iter(found.clips.values()))
+    length = len(first.frames)
     steps = [int(t) for t in np.unique(np.linspace(0, length - 1, SHOWN).astype(int))]
     ratios: dict[str, Any] = {"width_ratios": [1.5] + [1] * len(steps)}
     cell = WIDTH / (len(steps) + 1.5)
@@ -94,7 +96,7 @@ def strips(found: Scene, file: Path) -> None:
         for axis, t in zip(line[1:], steps, strict=True):
             _frame(axis, clip, t)
             if number == 0:
-                axis.set_title("seen" if t == 0 else f"step {t}", fontsize=9)
+                axis.set_title(f"step {first.start + t}", fontsize=9)
     save_figure(figure, file)
 
 

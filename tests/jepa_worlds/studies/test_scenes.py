@@ -55,6 +55,7 @@ def test_scene__shows_one_held_out_episode_as_the_probe_scored_it(study_path):
 def test_scene__aligns_models_that_see_several_frames_with_those_that_see_one(study_path):
     one, two = scene(Study(study_path), ["vicreg", "pairs"], STATIC, "cpu", []).clips.values()
     whole = scene(Study(study_path), ["vicreg"], STATIC, "cpu", []).clips["vicreg"]
+    assert (whole.start, one.start, two.start) == (0, 1, 1) and one.end == two.end == whole.end
     assert len(one.frames) == len(two.frames) == len(whole.frames) - 1
     np.testing.assert_array_equal(one.frames, two.frames)
     np.testing.assert_array_equal(one.truth["location"], two.truth["location"])
