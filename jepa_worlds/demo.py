@@ -24,6 +24,7 @@ from jepa_worlds.probe import probe_run
 from jepa_worlds.probing.clips import clips
 from jepa_worlds.probing.scoring import FLOORS
 from jepa_worlds.shared.app import command, composed, override, plain
+from jepa_worlds.shared.markdown import markdown_table
 from jepa_worlds.shared.runs import read_config, results, write_config, write_results
 
 
@@ -81,11 +82,8 @@ def _check(settings: dict[str, Any], out: Path) -> None:
 
 def table(rows: Sequence[dict[str, Any]], factor: str) -> list[str]:
     """Scores and floors, a line a model, as a Markdown table."""
-    lines = [
-        "| model and noise | rollout RMSE, px [95 %] | encoder | untrained | pixels | chance | background R² "
-        "| r_within | RankMe |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    heads = ("model and noise", "rollout RMSE, px [95 %]", "encoder", *("untrained", "pixels", "chance"))
+    lines = []
     for row in rows:
         location, floors, found = row["metrics"][factor], row["floors"][factor], row["diagnostics"]
         low, high = location["rollout_rmse_ci95"]
@@ -101,8 +99,8 @@ def table(rows: Sequence[dict[str, Any]], factor: str) -> list[str]:
             f"{found['r_within']:.3f}",
             f"{found['rankme']:.0f}",
         ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
+        lines.append(cells)
+    return markdown_table([*heads, "background R²", "r_within", "RankMe"], lines)
 
 
 def reading(rows: Sequence[dict[str, Any]]) -> list[str]:

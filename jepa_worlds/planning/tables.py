@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from jepa_worlds.planning.protocols import Protocol
 from jepa_worlds.planning.rows import Effort, summary
 from jepa_worlds.shared.app import Plain
+from jepa_worlds.shared.markdown import markdown_table
 
 Read = Callable[[Plain], str]
 SOLVED = "already there"  # what is at its goal as it begins
@@ -48,11 +49,10 @@ def table(content: Plain, protocol: Protocol) -> list[str]:
     names = [*content["metrics"], *content["floors"]]
     metrics = {**content["metrics"], **content["floors"]}
     first = names[0]
-    lines = [list(heads), ["---"] * len(heads)]
+    lines = []
     for name in names:
         cells = [read(metrics[name]) for read in heads.values() if read is not None]
-        shown = name.replace("|", "\\|")
-        lines.append([f"**{shown}**" if name == first else shown, *cells])
+        lines.append([f"**{name}**" if name == first else name, *cells])
     about = [
         f"There: {protocol.success.factor} within {protocol.success.within:g} {protocol.success.unit}".rstrip()
         + " of the goal; [95 %]: Wilson's interval of shares, Student's of means. steps: the median until first there.",
@@ -60,7 +60,7 @@ def table(content: Plain, protocol: Protocol) -> list[str]:
         f"Protocol {content['protocol']['id']} ({content['protocol']['hash']}), scored by its {protocol.score}.",
         *content["notes"],
     ]
-    return [f"| {' | '.join(cells)} |" for cells in lines] + ["", *about]
+    return [*markdown_table(list(heads), lines), "", *about]
 
 
 def _share(name: str) -> Read:

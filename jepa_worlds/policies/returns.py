@@ -15,6 +15,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from jepa_worlds.shared.markdown import markdown_table
+
 Along = Literal["steps", "seconds"]
 RANDOM, NOTHING = "random", "nothing"  # the names of random actions and of no action among rows
 FLOORS = {RANDOM: "random actions", NOTHING: "no action"}
@@ -273,13 +275,13 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
     efforts = [f"steps to {100 * entry['level']:.0f} %" for entry in first["steps_to"]]
     later = f"return after {first['at_seconds']['seconds']:.3g} s"
     heads = ["what the policy sees", final, "normalised", "area under the curve", *efforts, later, "training steps/s"]
-    lines = [heads, ["---"] * len(heads)]
+    lines = []
     for name, row in rows.items():
         then, reached = row["at_seconds"], [efficiency(entry, row["trained_steps"]) for entry in row["steps_to"]]
         score = value(row["final_return"], row["final_return_ci95"], "**"), normalised(row)
         then = value(then["return"], then["return_ci95"]) + "†" * then["ended"]
         mean = value(row["area"], row["area_ci95"])
-        lines.append([name.replace("|", "\\|"), *score, mean, *reached, then, _count(row["steps_per_second"])])
+        lines.append([name, *score, mean, *reached, then, _count(row["steps_per_second"])])
     for name, row in ((name, found[name]) for name in FLOORS if name in found):
         score = value(row["final_return"], row["final_return_ci95"]), normalised(row)
         lines.append([FLOORS[name], *score, *["–"] * (len(heads) - 3)])
@@ -287,7 +289,7 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
     notes = ["† some seeds had ended training by then, and stay as they were."] if ended else []
     if first["normalised"] is None:
         notes.append("–: the true state is no better than random actions, or was not trained on.")
-    return [f"| {' | '.join(cells)} |" for cells in lines] + [line for note in notes for line in ("", note)]
+    return [*markdown_table(heads, lines), *(line for note in notes for line in ("", note))]
 
 
 def _range(ends: Sequence[Any] | None, text: Callable[[Any], str]) -> str:

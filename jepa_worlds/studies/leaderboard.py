@@ -10,6 +10,7 @@ import numpy as np
 
 from jepa_worlds.probing.scoring import FLOORS
 from jepa_worlds.shared.estimates import Estimate, estimate
+from jepa_worlds.shared.markdown import markdown_table
 from jepa_worlds.studies.study import Row, Study, rollout_rmse
 from jepa_worlds.studies.tabulating import FLOOR_TITLES, Head, column, seconds
 
@@ -118,16 +119,15 @@ def _standing(
 
 def markdown(study: Study, board: Leaderboard) -> list[str]:
     """A ranking as a Markdown table."""
-    lines = [
+    said = (
         f"RMSE over the rollout as a multiple of that of *{study.methods[board.reference]}*, which was told the truth; "
-        f"{len(board.heads)} columns.",
-        "",
-        "| method | geometric mean | worst | where | columns | s of training |",
-        "|---|---|---|---|---|---|",
-    ]
+        f"{len(board.heads)} columns."
+    )
+    rows = []
     for line in board.standings:
-        half = "" if line.ratio.half is None else f" ± {line.ratio.half:.2f}"
-        numbers = f"{line.ratio.mean:.2f}{half} | {line.worst[0]:.2f} | {column(study, line.worst[1])} | {line.count}"
-        trained = "–" if line.seconds is None else f"{line.seconds.mean:.0f}"
-        lines.append(f"| {line.title if line.name else f'*{line.title}*'} | {numbers} | {trained} |")
-    return [*lines, ""]
+        mean = f"{line.ratio.mean:.2f}" + ("" if line.ratio.half is None else f" ± {line.ratio.half:.2f}")
+        title, trained = line.title if line.name else f"*{line.title}*", line.seconds and f"{line.seconds.mean:.0f}"
+        where = column(study, line.worst[1])
+        rows.append([title, mean, f"{line.worst[0]:.2f}", where, str(line.count), trained or "–"])
+    heads = ["method", "geometric mean", "worst", "where", "columns", "s of training"]
+    return [said, "", *markdown_table(heads, rows), ""]

@@ -19,6 +19,7 @@ import torch
 from torch.quasirandom import SobolEngine
 
 from envs.arguments import require_whole
+from jepa_worlds.shared.markdown import markdown_table
 
 Search = dict[str, list[Any]]
 """What is drawn for a key: ``[low, high, log]``, ``[low, high, linear]``, or one of a list of choices."""
@@ -120,5 +121,5 @@ def best(found: Sequence[Trial]) -> list[Trial]:
 
 def table(found: Sequence[Trial]) -> list[str]:
     """Trials as a Markdown table."""
-    rows = [f"| {t.name} | {t.score:.3g} | {t.cells} | {' '.join(t.overrides) or 'as it is'} |" for t in found]
-    return ["| trial | validation RMSE | cells | overrides of train |", "|---|---|---|---|", *rows]
+    rows = ([t.name, f"{t.score:.3g}", str(t.cells), " ".join(t.overrides) or "as it is"] for t in found)
+    return markdown_table(["trial", "validation RMSE", "cells", "overrides of train"], rows)

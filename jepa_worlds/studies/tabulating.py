@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from jepa_worlds.probing.scoring import FLOORS
 from jepa_worlds.shared.estimates import Estimate, estimate
+from jepa_worlds.shared.markdown import markdown_table
 from jepa_worlds.studies.study import Condition, Row, Study, diagnostic, metric, unit
 
 WIDE = 9  # columns of numbers beside each other; more go into another table
@@ -223,13 +224,10 @@ def markdown(study: Study, methods: Sequence[str], measure: Measure) -> list[str
     lines = []
     for table in tables(study, methods, measure):
         heads = [column(study, head) for head in table.heads]
-        lines += [
-            f"| {' | '.join(['method', *heads, 's of training'])} |",
-            "|" + "---|" * (len(heads) + 2),
-        ]
+        rows = []
         for line in table.lines:
             trained = "–" if line.seconds is None else f"{line.seconds.mean:.0f}"
             title = line.title if line.name else f"*{line.title}*"
-            lines.append(f"| {' | '.join([title, *map(str, line.cells), trained])} |")
-        lines.append("")
+            rows.append([title, *map(str, line.cells), trained])
+        lines += [*markdown_table(["method", *heads, "s of training"], rows), ""]
     return lines

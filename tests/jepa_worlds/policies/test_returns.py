@@ -266,7 +266,7 @@ def test_table__has_a_line_a_row():
     }
     lines = table(summary(longer, [[-100.0, -100.0]]))
     heads, rule, first, state, pixels, random = cells(line.replace("\\|", "/") for line in lines)
-    assert rule == ["---"] * len(heads)
+    assert rule == ["|".join(["---"] * len(heads))]
     assert heads == [
         "what the policy sees",
         "return after 20 k steps [95 %; seeds: 2]",
