@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from envs.arguments import require_whole_or_none
 from jepa_worlds import plan
@@ -22,7 +22,7 @@ from jepa_worlds.shared.bars import bar
 from jepa_worlds.shared.jobs import cores, run_jobs
 from jepa_worlds.shared.runs import RESULTS, read_config, results, untouched, write_config, write_results
 from jepa_worlds.studies import search
-from jepa_worlds.studies.cells import Job, chosen_experiment, make_jobs, resolved
+from jepa_worlds.studies.cells import Job, chosen_experiment, make_jobs
 from jepa_worlds.studies.grid import Cell, Grid, read_grid
 from jepa_worlds.studies.running import (
     CEILING,
@@ -119,7 +119,7 @@ def _run(jobs: Sequence[Job], settings: Plain) -> Failures:
     """
     for job in jobs:
         if job.plan is not None and not job.planned:
-            plan.check_device(resolved(job.plan))
+            plan.check_device(plan.read_settings(OmegaConf.create(job.plan)))
     once = {job.run: job for job in reversed(jobs) if job.given is None}  # cells of the same settings have the same run
     left = [job for job in reversed(once.values()) if not job.known]
     total, to_do = (sum(job.steps for job in some) for some in (once.values(), left))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
+from gymnasium.envs import registration
 
 import envs as _envs  # noqa: F401  registers the environments
 from agents.policies.core import Goal
@@ -75,7 +76,7 @@ def make_worlds(task: Task, num_envs: int, held_out: bool, trust: Sequence[str] 
 
 def native_ids() -> list[str]:
     """The worlds that are drawn here, in batches."""
-    return sorted(env_id for env_id, spec in gymnasium.registry.items() if spec.entry_point == "envs.faces:WorldEnv")
+    return sorted(env_id for env_id, spec in registration.registry.items() if spec.entry_point == "envs.faces:WorldEnv")
 
 
 def how_many(config: dict[str, Any]) -> int:

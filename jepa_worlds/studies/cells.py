@@ -227,8 +227,8 @@ def _said(command: str, overrides: Sequence[str], **paths: Path) -> str:
 
 def chosen_experiment(name: str) -> list[str]:
     """How the command line chose the experiment of a name, and where that lies if it is one's own."""
-    chosen = HydraConfig.get().runtime.choices["experiment"] if HydraConfig.initialized() else name
-    return [*_config_dir(), f"experiment={chosen}"]
+    choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+    return [*_config_dir(), f"experiment={choices.get('experiment', name)}"]
 
 
 def _config_dir() -> list[str]:

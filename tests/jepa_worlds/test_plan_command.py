@@ -149,7 +149,7 @@ def test_plan__asks_of_a_recurrent_model_for_what_the_goal_s_frame_tells(
     found = planned(run, tmp_path / "out", *costs, "protocol.seeds=[0]", "ceiling=false")
     assert list(found["metrics"]) == ["rssm", "gcbc on rssm"] and found["rows"][1]["config"]["head"]["goal_dim"] == 6
     assert {tuple(goal.shape) for goal in asked} == {(3, 6)} and len(asked) == 6
-    sums = {goal.unflatten(1, (2, 3)).sum(dim=2).mul(1e3).round().unique().item() for goal in asked}
+    sums = {goal.unflatten(1, (3, 2)).sum(dim=1).mul(1e3).round().unique().item() for goal in asked}
     assert sums == {1000}  # they are probabilities, as s is
 
 
