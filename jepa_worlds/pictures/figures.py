@@ -176,7 +176,8 @@ def demo_picture(rows: Sequence[DemoRow], file: Path) -> None:
                 axis.set_title("seen" if t == 0 else f"{t} steps on", fontsize=9)
         _bar(line[-1], row, furthest)
         if number == 0:
-            line[-1].legend(frameon=False, fontsize=8, loc="lower right", ncols=3, bbox_to_anchor=(1, 0.97))
+            look = {"frameon": False, "fontsize": 8, "handlelength": 1.6, "columnspacing": 1.2}
+            line[-1].legend(loc="lower right", ncols=3, bbox_to_anchor=(1.02, 0.97), **look)
     for axis in axes[:-1, -1]:
         axis.set_xticklabels([])
     axes[-1, -1].set_xlabel("RMSE of the dot's position over the rollout, px (bar: 95 % interval)")
