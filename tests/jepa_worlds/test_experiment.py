@@ -163,6 +163,13 @@ def test_experiment__plans_with_every_model_where_it_is_told_a_protocol(study: P
         assert names(folder) == {"config.yaml", "results.json", "rows", "heads"}  # neither film nor picture
 
 
+def test_experiment__refuses_plans_that_the_device_cannot_make_before_anything_is_trained(tmp_path: Path) -> None:
+    wanted = ["device=meta", f"plan={json.dumps([*PLAN, 'precision=int8'])}"]
+    with pytest.raises(ValueError, match="precision=int8 is for CPUs, not meta"):
+        run(tmp_path / "study", *ONE, *wanted)
+    assert not (tmp_path / "study" / "data").exists() and not (tmp_path / "study" / "runs").exists()
+
+
 def test_experiment__plans_once_and_keeps_what_was_planned_otherwise(
     study: Path, idle: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
