@@ -35,7 +35,7 @@ class SpaceToDepth(nn.Module):
             raise ValueError(f"frames of {height}×{width_px} px cannot be cut into patches of {patch}×{patch}")
         rows, columns = ((side // patch + 1) // 2 for side in (height, width_px))
         self.frame_shape = tuple(frame_shape)
-        self.stem = nn.PixelUnshuffle(patch)
+        self.patch = patch
         self.body = nn.Sequential(
             *_convolution(channels * patch**2, width // 2),
             *_convolution(width // 2, width, stride=2),
@@ -47,8 +47,17 @@ class SpaceToDepth(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         require_frames(frames, self.frame_shape)
-        grid = self.stem(frames).contiguous(memory_format=torch.channels_last)
-        return self.head(self.body(grid).flatten(1))
+        return self.head(self.body(space_to_depth(frames, self.patch)).flatten(1))
+
+
+def space_to_depth(frames: Tensor, patch: int) -> Tensor:
+    """`torch.pixel_unshuffle` with channels last, which on a CPU takes a third of its time.
+
+    Shape: [N, C, H, W] -> [N, C·patch², H/patch, W/patch].
+    """
+    count, channels, height, width = frames.shape
+    cells = frames.permute(0, 2, 3, 1).reshape(count, height // patch, patch, width // patch, patch, channels)
+    return cells.permute(0, 1, 3, 5, 2, 4).flatten(3).permute(0, 3, 1, 2)
 
 
 def _convolution(inputs: int, outputs: int, stride: int = 1) -> tuple[nn.Module, ...]:

@@ -4,18 +4,25 @@ import pytest
 import torch
 from torch import nn
 
-from agents.encoders.space_to_depth import SpaceToDepth
+from agents.encoders.space_to_depth import SpaceToDepth, space_to_depth
 
 
 def test_space_to_depth__is_as_documented_layer_by_layer():
     encoder = SpaceToDepth((3, 28, 28), latent_dim=100, width=64)
-    assert isinstance(encoder.stem, nn.PixelUnshuffle)
-    assert encoder.stem.downscale_factor == 4
     assert [type(layer) for layer in encoder.body] == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU] * 3
     convolutions = [(c.in_channels, c.out_channels, c.kernel_size, c.stride) for c in encoder.body[::3]]
     assert convolutions == [(48, 32, (3, 3), (1, 1)), (32, 64, (3, 3), (2, 2)), (64, 64, (3, 3), (1, 1))]
     assert all(c.bias is None for c in encoder.body[::3])  # batch norm has one
     assert (encoder.head.in_features, encoder.head.out_features) == (64 * 4 * 4, 100)  # 28 px, 7 patches, 4 cells
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(("shape", "patch"), [((2, 3, 8, 12), 4), ((5, 1, 28, 28), 4), ((1, 4, 6, 6), 3)])
+def test_patches__become_channels_as_in_torch_with_channels_last(shape, patch, layout):
+    frames = torch.randn(shape).contiguous(memory_format=layout)
+    found = space_to_depth(frames, patch)
+    assert torch.equal(found, torch.nn.functional.pixel_unshuffle(frames, patch))
+    assert found.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("patch", [2, 7, 14])
