@@ -44,7 +44,7 @@ def test_shipped_protocol__begins_away_from_goals_that_its_worlds_have(name):
 
 def test_protocols__ship_for_the_worlds_that_can_be_planned_in():
     worlds = {"moving_dot", "two_rooms", "point_maze", "reacher", "pendulum", "cart_pole_swing_up"}
-    assert {f"{name}/v1" for name in worlds} | {"two_rooms/lewm"} <= set(NAMES)
+    assert {f"{name}/v1" for name in worlds} | {"two_rooms/fixed_v1", "two_rooms/lewm"} <= set(NAMES)
     assert all(Path(FOLDER / f"{name}.yaml").read_text().startswith("# @package protocol\n") for name in NAMES)
 
 
