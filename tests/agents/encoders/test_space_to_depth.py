@@ -17,7 +17,9 @@ def test_space_to_depth__is_as_documented_layer_by_layer():
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize(("shape", "patch"), [((2, 3, 8, 12), 4), ((5, 1, 28, 28), 4), ((1, 4, 6, 6), 3)])
+@pytest.mark.parametrize(
+    ("shape", "patch"), [((2, 3, 8, 12), 4), ((5, 1, 28, 28), 4), ((1, 4, 6, 6), 3), ((2, 3, 6, 6), 1)]
+)
 def test_patches__become_channels_as_in_torch_with_channels_last(shape, patch, layout):
     frames = torch.randn(shape).contiguous(memory_format=layout)
     found = space_to_depth(frames, patch)

@@ -48,6 +48,15 @@ def test_protocols__ship_for_the_worlds_that_can_be_planned_in():
     assert all(Path(FOLDER / f"{name}.yaml").read_text().startswith("# @package protocol\n") for name in NAMES)
 
 
+def test_fixed_v1__is_v1_with_the_wall_and_the_door_in_the_middle():
+    fixed, drawn = settings("two_rooms/fixed_v1"), settings("two_rooms/v1")
+    assert fixed == {**drawn, "id": "plan/two_rooms/fixed_v1", "env": {**drawn["env"], "wall": 31.5, "door": 31.5}}
+    arena = Arena(Protocol.of(fixed), {}, 0, range(5))
+    now, _ = arena.begin()
+    assert (now.factors["wall"] == 31.5).all() and (now.factors["door"] == 31.5).all()
+    arena.close()
+
+
 def test_settled__tells_apart_all_that_makes_numbers_differ():
     made = protocol()
     noise = {"_target_": "envs.distractors.background.Background", "level": 1.0}
