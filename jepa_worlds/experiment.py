@@ -23,7 +23,8 @@ from jepa_worlds.shared.jobs import cores, run_jobs
 from jepa_worlds.shared.runs import RESULTS, read_config, results, untouched, write_config, write_results
 from jepa_worlds.studies import search
 from jepa_worlds.studies.cells import Job, chosen_experiment, make_jobs
-from jepa_worlds.studies.grid import Cell, Grid, read_grid
+from jepa_worlds.studies.grid import Cell, Grid
+from jepa_worlds.studies.reading import read_grid
 from jepa_worlds.studies.running import (
     CEILING,
     Explanation,

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from jepa_worlds.shared.app import composed, plain
-from jepa_worlds.studies.grid import Grid, read_grid
+from jepa_worlds.studies.grid import Grid
+from jepa_worlds.studies.reading import read_grid
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

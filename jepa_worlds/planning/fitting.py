@@ -19,7 +19,8 @@ from envs.core import Factors
 from jepa_worlds.data.dataset import Dataset, Split
 from jepa_worlds.data.windows import Windows, require_room, require_two
 from jepa_worlds.models.checkpoint import WEIGHTS, load, read_card
-from jepa_worlds.planning.heads import fitted_head, sizes, trajectories
+from jepa_worlds.planning.heads import fitted_head, sizes
+from jepa_worlds.planning.trajectories import trajectories
 from jepa_worlds.probing import scoring
 from jepa_worlds.probing.opening import fitting_dataset
 from jepa_worlds.probing.scoring import Features

@@ -23,7 +23,7 @@ from jepa_worlds.shared.app import Plain, command, composed, plain
 from jepa_worlds.shared.runs import read_config
 from jepa_worlds.studies import running
 from jepa_worlds.studies.cells import make_jobs
-from jepa_worlds.studies.grid import read_grid
+from jepa_worlds.studies.reading import read_grid
 from jepa_worlds.studies.running import run_cell
 
 TINY = ["encoder.width=8", "model.latent_dim=16", "precision=fp32"]

@@ -13,7 +13,8 @@ from jepa_worlds import experiment, probe, train
 from jepa_worlds.shared.app import composed, plain
 from jepa_worlds.shared.runs import read_config
 from jepa_worlds.studies.cells import Job, make_jobs
-from jepa_worlds.studies.grid import Cell, Grid, read_grid
+from jepa_worlds.studies.grid import Cell, Grid
+from jepa_worlds.studies.reading import read_grid
 
 PAPER = ["experiment=paper/slow_features", "preset=paper"]
 SEQUENCES = 15_600 * 64  # 100 epochs of all whole batches of 64 in 10 000

@@ -25,7 +25,7 @@ from jepa_worlds.planning import rows as plan_rows
 from jepa_worlds.planning.actors import Following
 from jepa_worlds.planning.arenas import Arena
 from jepa_worlds.planning.comparing import Comparison
-from jepa_worlds.planning.films import followed
+from jepa_worlds.planning.replaying import followed
 from jepa_worlds.shared.app import EXPECTED, Plain, command, composed, explained
 
 MODEL = ["model.latent_dim=16", "encoder.width=8", "batch_size=8", "precision=fp32", "steps=2"]

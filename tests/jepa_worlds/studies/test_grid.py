@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 
 from jepa_worlds.shared.app import CONFIGS, Plain, composed, plain
 from jepa_worlds.studies.cells import Job, make_jobs
-from jepa_worlds.studies.grid import Cell, Grid, read_grid
+from jepa_worlds.studies.grid import Cell, Grid
+from jepa_worlds.studies.reading import read_grid
 
 SMALL = ["methods=[vicreg,supervised]", "panels=[static-uniform,dynamic-uniform]", "levels=[0,1]", "seeds=2"]
 FOLDER = CONFIGS / "experiment"

@@ -10,7 +10,8 @@ import pytest
 
 from jepa_worlds.shared.app import Plain, composed, plain
 from jepa_worlds.studies.cells import make_jobs
-from jepa_worlds.studies.grid import Cell, Grid, read_grid
+from jepa_worlds.studies.grid import Cell, Grid
+from jepa_worlds.studies.reading import read_grid
 from jepa_worlds.studies.tuned import Tuned
 
 ROWS: dict[str, Any] = {
