@@ -17,6 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from jepa_worlds import PACKAGE
 from jepa_worlds.shared import help_texts
@@ -25,7 +26,7 @@ from jepa_worlds.shared.files import code_commit
 CONFIGS = next(path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir())
 """The folder of configurations: inside the package in a wheel, beside it in a clone."""
 
-EXPECTED = (ValueError, OSError, MemoryError, HydraException, OmegaConfBaseException)
+EXPECTED = (ValueError, OSError, MemoryError, HydraException, OmegaConfBaseException, YAMLError)
 """What bad input raises. Anything else is a bug, and shows its traceback."""
 
 Plain = dict[str, Any]

@@ -50,7 +50,7 @@ def read_grid(settings: Plain) -> Grid:
         name: replace(panel, levels=panel.levels or levels, score=panel.score or experiment["score"])
         for name, panel in panels.items()
     }
-    _check_plans([*(preset.get("plan") or []), *(experiment.get("plan") or []), *settings["plan"]], panels)
+    _check_plans([*(experiment.get("plan") or []), *settings["plan"]], panels)  # a preset's are for what plans
     drawn = _add_trials(methods, made["trials"] or 0, settings["search_seed"])
     first = settings["first_seed"]
     require_whole(0, first_seed=first)

@@ -261,6 +261,14 @@ def test_process__ends_in_one_line_and_status_1(run_command, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_process__says_where_a_configuration_of_one_s_own_cannot_be_read(run_command, tmp_path):
+    (tmp_path / "env").mkdir()
+    (tmp_path / "env/mine.yaml").write_text("id: [a\n")
+    done = run_command("collect", f"--config-dir={tmp_path}", "env=mine", "out=data")
+    assert done.returncode == 1 and done.stderr.startswith("error: while parsing") and "Traceback" not in done.stderr
+    assert f'"{tmp_path / "env/mine.yaml"}", line 1' in done.stderr
+
+
 def test_process__shows_the_traceback_when_asked(run_command):
     ended = run_command("collect", "episodes=0", "out=x", env={"HYDRA_FULL_ERROR": "1"})
     assert ended.returncode == 1

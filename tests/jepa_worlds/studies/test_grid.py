@@ -139,6 +139,19 @@ def test_job__plans_where_a_protocol_is_named_and_the_panel_does_not_refuse(tmp_
     assert without.run == found.run
 
 
+def test_job__plans_little_under_the_debug_preset_and_only_where_its_experiment_plans(tmp_path: Path) -> None:
+    for experiment, planned in (("control", True), ("remedies", False)):
+        of = grid(f"experiment={experiment}", "preset=debug")
+        found = job(of, of.cells[0], tmp_path).plan
+        assert (found is not None) == planned
+        if found:
+            assert (found["protocol"]["budget"], found["protocol"]["episodes"], found["protocol"]["seeds"]) == (
+                4,
+                2,
+                [0],
+            )
+
+
 def test_job__is_named_by_all_that_it_depends_on_and_nothing_else(tmp_path: Path) -> None:
     cell = Cell("vicreg", "static-uniform", 1, 0)
 
