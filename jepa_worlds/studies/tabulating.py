@@ -21,10 +21,11 @@ FLOOR_TITLES = {
 
 @dataclass(frozen=True)
 class Head:
-    """A column: a factor under a condition."""
+    """A column: a factor under a condition; its name leaves the factor out where that is not what is measured."""
 
     condition: Condition
     factor: str
+    by_factor: bool = True
 
 
 Floors = Callable[[Study, Sequence[str], Head], dict[str, Estimate]]
@@ -148,7 +149,7 @@ class Table:
 def tables(study: Study, methods: Sequence[str], measure: Measure) -> list[Table]:
     """A measure of methods that can be compared, in as many tables as it takes; a panel is not torn apart."""
     heads = [
-        Head(condition, factor)
+        Head(condition, factor, measure.by_factor)
         for condition in study.conditions
         for factor in study.factors(condition)[: None if measure.by_factor else 1]
         if any(study.estimate(method, condition, measure.read(study, factor)) for method in methods)
@@ -207,16 +208,16 @@ def seconds(study: Study, method: str) -> Estimate | None:
 
 
 def head_label(study: Study, head: Head) -> str:
-    """What a column is called below its panel's title."""
+    """What a column is called below its panel's title; may be empty."""
     words = [] if head.condition.level is None or head.condition.panel is None else [f"level {head.condition.level:g}"]
-    if len(study.factors(head.condition)) > 1 or not words:
+    if head.by_factor and (len(study.factors(head.condition)) > 1 or not words):
         words.append(head.factor.rpartition(".")[2])
     return ", ".join(words)
 
 
 def column(study: Study, head: Head) -> str:
     """What a column is called in full."""
-    return f"{study.title(head.condition, level=False)}: {head_label(study, head)}"
+    return ": ".join(filter(None, [study.title(head.condition, level=False), head_label(study, head)]))
 
 
 def markdown(study: Study, methods: Sequence[str], measure: Measure) -> list[str]:

@@ -136,6 +136,12 @@ def test_plans__are_shares_over_seeds_beside_their_own_floors(tmp_path):
     assert [line.cells[0].number.mean for line in tables(study, study.parts[0], cloning)[0].lines[:2]] == [50.0, 50.0]
 
 
+def test_columns__are_called_by_a_factor_only_where_it_is_what_is_measured(tmp_path):
+    study = Study(write(tmp_path, [row("idm", Condition("square", None), 0, 1.0, **plans(0.5))]))
+    assert markdown(study, ["idm"], ROLLOUT)[0] == "| method | a square: location | s of training |"
+    assert markdown(study, ["idm"], plan_measures(study)[0])[0] == "| method | a square | s of training |"
+
+
 def test_plans__are_returns_where_the_protocol_is_scored_by_them(tmp_path):
     study = Study(write(tmp_path, [row("idm", STATIC, 0, 1.0, **plans(0.25, score="return"))]))
     [table] = tables(study, ["idm"], plan_measures(study)[0])
