@@ -36,14 +36,8 @@ class SpaceToDepth(nn.Module):
         rows, columns = ((side // patch + 1) // 2 for side in (height, width_px))
         self.frame_shape = tuple(frame_shape)
         self.patch = patch
-        self.body = nn.Sequential(
-            *_convolution(channels * patch**2, width // 2),
-            *_convolution(width // 2, width, stride=2),
-            *_convolution(width, width),
-        )
+        self.body = convolutions(channels * patch**2, width)
         self.head = nn.Linear(width * rows * columns, latent_dim)
-        # The faster layout of convolutions, on CPUs and GPUs alike.
-        self.body.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, frames: Tensor) -> Tensor:
         require_frames(frames, self.frame_shape)
@@ -59,6 +53,15 @@ def space_to_depth(frames: Tensor, patch: int) -> Tensor:
     cells = frames.permute(0, 2, 3, 1).reshape(count, height // patch, patch, width // patch, patch, channels)
     grid = cells.permute(0, 1, 3, 5, 2, 4).flatten(3).permute(0, 3, 1, 2)
     return grid.contiguous(memory_format=torch.channels_last)
+
+
+def convolutions(inputs: int, width: int) -> nn.Sequential:
+    """Those of the encoder: [N, inputs, H, W] -> [N, width, ⌈H/2⌉, ⌈W/2⌉]."""
+    layers = nn.Sequential(
+        *_convolution(inputs, width // 2), *_convolution(width // 2, width, stride=2), *_convolution(width, width)
+    )
+    # The faster layout of convolutions, on CPUs and GPUs alike.
+    return layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _convolution(inputs: int, outputs: int, stride: int = 1) -> tuple[nn.Module, ...]:

@@ -45,6 +45,8 @@ class Photographs(Source):
         limit: at most this many pictures for training, and as many held out: the first ones. None for all.
         speed: of a moving crop, in px of the picture a step.
         zoom: a moving crop shows between 1 and 1 + zoom times the width of a frame, if the picture is so large.
+        recolour: of training's crops, half in colours of their own: few pictures lack many colours, and what has never
+            seen a red background takes red for the agent.
 
     Raises:
         ValueError: a limit below 1; a speed or a zoom that is negative or not finite.
@@ -56,6 +58,7 @@ class Photographs(Source):
     limit: int | None = None
     speed: float = 1.0
     zoom: float = 0.25
+    recolour: bool = False
 
     def __post_init__(self) -> None:
         require_whole_or_none(limit=self.limit)
@@ -73,7 +76,8 @@ class Photographs(Source):
         column = np.where(mirrored[:, None], np.arange(width)[::-1], np.arange(width))  # [n, W]
         row = (top[:, None] + np.arange(height)) * size[picture, 1][:, None]  # [n, H]
         index = (start[picture] + left)[:, None, None] + row[:, :, None] + column[:, None, :]  # [n, H, W]
-        return np.ascontiguousarray(np.broadcast_to(pixels[index], (len(key), *frame_shape)))
+        image = np.ascontiguousarray(np.broadcast_to(pixels[index], (len(key), *frame_shape)))
+        return self._coloured(random.fold_in(key, 4), image, held_out)
 
     def begin(self, key: Key, frame_shape: tuple[int, int, int], held_out: bool) -> State:
         return self._moved(key, np.zeros(len(key), np.int64), frame_shape, held_out)
@@ -93,7 +97,21 @@ class Photographs(Source):
             whole = pixels[start[chosen] : start[chosen] + size[chosen].prod()].reshape(*size[chosen], -1)
             image[i] = _cut(whole, low[i], span[i], height, width)
         image[mirrored] = image[mirrored, :, ::-1]
-        return {"key": key, "image": image}
+        return {"key": key, "image": self._coloured(random.fold_in(key, 3), image, held_out)}
+
+    def _coloured(self, key: Key, image: NDArray[np.uint8], held_out: bool) -> NDArray[np.uint8]:
+        """Crops [n, H, W, C], half of them with every channel scaled and shifted, and of half of these reversed."""
+        if held_out or not self.recolour:
+            return image
+        channels = (1, 1, image.shape[3])
+        gain = np.exp(random.uniform(random.fold_in(key, 0), channels, low=-1.0, high=1.0))
+        sign = np.where(random.integers(random.fold_in(key, 1), 2), 1, -1)[:, None, None, None]
+        grey = random.uniform(random.fold_in(key, 2), channels, high=255.0)  # what medium grey becomes
+        chosen = random.integers(random.fold_in(key, 3), 2) == 1
+        coloured = (image[chosen] - 127.5) * (sign * gain)[chosen] + grey[chosen]
+        found = image.copy()
+        found[chosen] = np.clip(coloured, 0, 255).round().astype(np.uint8)
+        return found
 
     def _path(
         self, key: Key, time: NDArray[np.int64], frame: NDArray[np.int64], size: NDArray[np.int64]

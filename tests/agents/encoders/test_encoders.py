@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
 from agents.encoders.menet5 import MeNet5
+from agents.encoders.nested_patches import NestedPatches
 from agents.encoders.space_to_depth import SpaceToDepth
 
 SHAPES = [(1, 28, 28), (3, 28, 28), (3, 64, 64), (1, 32, 48), (2, 20, 8)]
 
 
-@pytest.fixture(params=[MeNet5, SpaceToDepth], ids=["menet5", "space_to_depth"])
+ENCODERS = {"menet5": MeNet5, "space_to_depth": SpaceToDepth, "nested_patches": partial(NestedPatches, patch=4)}
+
+
+@pytest.fixture(params=ENCODERS.values(), ids=ENCODERS)
 def encoder_class(request):
     return request.param
 

@@ -104,6 +104,41 @@ def test_crop__is_a_function_of_the_key_alone(keys):
     assert len(np.unique(whole.reshape(40, -1), axis=0)) > 30  # of a few pictures, some crops come twice
 
 
+# --- in other colours ---
+
+
+def test_recoloured__are_half_of_training_s_crops_every_channel_scaled_and_shifted_or_reversed(keys):
+    shape, key = (28, 28, 3), keys(400)
+    plain = Photographs().sample(key, shape, held_out=False).astype(float)
+    found = Photographs(recolour=True).sample(key, shape, held_out=False).astype(float)
+    changed = np.flatnonzero((found != plain).any(axis=(1, 2, 3)))
+    assert abs(len(changed) / 400 - 0.5) < 0.1
+    signs = []
+    for old, new in zip(plain[changed], found[changed], strict=True):
+        for channel in range(3):
+            inside = (new[..., channel] > 0) & (new[..., channel] < 255)
+            x, y = old[inside, channel], new[inside, channel]
+            if inside.sum() > 100 and x.std() > 5:
+                slope, level = np.polyfit(x, y, 1)
+                assert np.abs(slope * x + level - y).max() < 1.5 and np.exp(-1.01) < abs(slope) < np.exp(1.01)
+                signs.append(np.sign(slope))
+    assert len(signs) > 200 and 0.3 < np.mean(np.array(signs) > 0) < 0.7
+
+
+@pytest.mark.parametrize("frame_shape", [FRAME, (28, 28, 3)])
+def test_recoloured__never_are_the_held_out(frame_shape, keys):
+    plain, found = (Photographs(recolour=x).sample(keys(20), frame_shape, held_out=True) for x in (False, True))
+    np.testing.assert_array_equal(plain, found)
+
+
+def test_recoloured__keep_their_colours_as_they_move(tmp_path, keys):
+    source = Photographs(save(tmp_path, flat(100, 100)), recolour=True)
+    state = source.begin(keys(40), FRAME, held_out=False)
+    later = source.play(state, np.full(40, 30), held_out=False)
+    np.testing.assert_array_equal(later["image"], state["image"])
+    assert len(np.unique(state["image"])) > 10
+
+
 # --- the photographs of scikit-image ---
 
 
