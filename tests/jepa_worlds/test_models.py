@@ -21,6 +21,7 @@ from jepa_worlds.shared.runs import read_metrics
 TINY = ["model.latent_dim=16", "batch_size=8", "window=9", "precision=fp32", "steps=2", "log_every=1"]
 NARROW = {
     "space_to_depth": ["encoder.width=8"],
+    "nested_patches": ["encoder.width=8", "encoder.patch=4"],
     "menet5": ["encoder.width=1"],
     "differences": ["encoder.encoder.width=8", "model.frames=2"],
 }
