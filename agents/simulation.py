@@ -11,7 +11,7 @@ from torch import Tensor
 
 from agents.mpc import SearchSpace
 from agents.planners.core import Cost
-from envs.core import State, World
+from envs.core import State, World, merge
 
 SEEN = ("distractor.", "stack.")  # parts of a state that change what is seen, and nothing of what happens
 
@@ -39,7 +39,7 @@ def simulated_cost(world: World, state: State, space: SearchSpace, wanted: Wante
         state: of B worlds, {name: [B, ...]}; that of distractors is left out.
         space: what candidates are.
         wanted: the cost is how far it is to there, `envs.core.World.distance`, in the mean over steps. None: it is
-            minus the mean reward of a step.
+            minus the mean reward of a step. Where an episode ends, all stays as it is, and nothing more is rewarded.
 
     Returns:
         Actions [B, N, H, A] -> costs [B, N].
@@ -52,13 +52,16 @@ def simulated_cost(world: World, state: State, space: SearchSpace, wanted: Wante
         now = {name: array[rows] for name, array in here.items()}
         aim = None if wanted is None else wanted.aim[rows]
         taken = space.taken(actions.detach().flatten(0, 1))  # [B·N, H, ...]
-        total = np.zeros(batch * count)
+        total, over = np.zeros(batch * count), np.zeros(batch * count, bool)
         for step in range(horizon):
             after = world.transition(now, taken[:, step])
+            if over.any():
+                after = merge(over, {name: array[over] for name, array in now.items()}, after)
             if wanted is None or aim is None:
-                total -= world.reward(now, taken[:, step], after)
+                total -= np.where(over, 0, world.reward(now, taken[:, step], after))
             else:
                 total += world.distance(after, wanted.factor, aim)
+            over |= world.terminated(after)
             now = after
         return torch.from_numpy(total / horizon).to(actions).view(batch, count)
 

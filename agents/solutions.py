@@ -35,6 +35,15 @@ def fourier_features(values: Tensor, dim: int, bandwidth: float = 100.0, seed: i
     return (math.sqrt(2) * angles.cos()).to(values)
 
 
+def knowing(values: Tensor, dim: int) -> Tensor:
+    """Latents that know some values, and nothing else: [..., F] -> [..., dim].
+
+    They are the values, which are to be standardised, and `fourier_features` of them in all other dimensions.
+    """
+    known = values[..., :dim]
+    return torch.cat([known, fourier_features(values, dim - known.shape[-1])], dim=-1)
+
+
 def regardless(batch: Batch, actions: Tensor) -> Tensor:
     """The `Imagine` of what actions make no difference to: the predictions that there are, whatever is done."""
     return batch["predictions"][:, 1:].expand(len(actions), -1, -1, -1)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from agents.costs.int8 import has_int8
 from envs.arguments import require_whole
 from jepa_worlds.models.training import chosen_device
 from jepa_worlds.pictures.video import check_writable
@@ -116,11 +117,13 @@ def check_device(settings: Plain) -> None:
     """Refuse a precision that the device does not have.
 
     Raises:
-        ValueError: 8 bits on a GPU, or a device that is not there.
+        ValueError: 8 bits on a GPU or a CPU that is slow at them, or a device that is not there.
     """
     device = chosen_device(settings["device"])
     if settings["precision"] == "int8" and device.type != "cpu":
         raise ValueError(f"precision=int8 is for CPUs, not {device}: choose bf16 or fp32, or device=cpu")
+    if settings["precision"] == "int8" and not has_int8():
+        raise ValueError("precision=int8 is for CPUs with AVX-512 VNNI, which this one lacks: choose fp32")
 
 
 def _folder(settings: Plain) -> Path:

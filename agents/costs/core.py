@@ -18,6 +18,8 @@ from agents.world_models.core import WorldModel
 Readout = Callable[[Tensor], Tensor]  # [..., D] -> [..., F], such as `Probe.predict`
 Steps = Literal["last", "mean"]
 
+ROWS = 300  # candidates judged at a time on a CPU, without gradients: what is read and written stays in the cache
+
 
 @dataclass(frozen=True)
 class Aims:
@@ -149,9 +151,14 @@ def plan_cost(costs: Costs, model: WorldModel, state: Tensor, aims: Aims | None 
                 f"candidates must be [B, N, H, A], of B = {len(start)} environments and over H ≥ 1 steps, got "
                 f"{tuple(actions.shape)}"
             )
-        with torch.set_grad_enabled(torch.is_grad_enabled() and actions.requires_grad):
-            latents = imagine(model, state, actions, bf16)
-            return costs(Imagined(latents, actions, start, aims, model.achieved_goal(latents)))
+        grad = torch.is_grad_enabled() and actions.requires_grad
+        rows = ROWS if actions.device.type == "cpu" and not grad else actions.shape[:2].numel()
+        with torch.set_grad_enabled(grad):
+            return torch.cat([judged(part) for part in actions.split(max(1, rows // len(start)), dim=1)], dim=1)
+
+    def judged(actions: Tensor) -> Tensor:
+        latents = imagine(model, state, actions, bf16)
+        return costs(Imagined(latents, actions, start, aims, model.achieved_goal(latents)))
 
     return cost
 

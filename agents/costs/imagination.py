@@ -9,8 +9,6 @@ from torch import Tensor
 
 from agents.world_models.core import WorldModel
 
-ROWS = 300  # imagined at a time on a CPU, without gradients: what a step reads and writes stays in the cache
-
 
 def imagine(model: WorldModel, state: Tensor, actions: Tensor, bf16: bool = False) -> Tensor:
     """The latents that follow a state under N candidates an environment, by `WorldModel.predict`.
@@ -34,10 +32,8 @@ def imagine(model: WorldModel, state: Tensor, actions: Tensor, bf16: bool = Fals
     batch, candidates = actions.shape[:2]
     latents = state[:, None, : model.latent_dim].repeat_interleave(candidates, dim=0)  # [B·N, 1, D]
     grad = torch.is_grad_enabled() and actions.requires_grad
-    rows = ROWS if actions.device.type == "cpu" and not grad else max(1, batch * candidates)
-    parts = zip(latents.split(rows), actions.flatten(0, 1).split(rows), strict=True)
     # cuDNN has no gradients of recurrent networks in evaluation mode; torch's own kernels have.
     kernels = torch.backends.cudnn.flags(enabled=False) if grad and actions.is_cuda else nullcontext()
     with kernels, torch.set_grad_enabled(grad), torch.autocast(actions.device.type, torch.bfloat16, enabled=bf16):
-        imagined = torch.cat([model.predict(context, future).float() for context, future in parts])
+        imagined = model.predict(latents, actions.flatten(0, 1)).float()
     return imagined.unflatten(0, (batch, candidates))

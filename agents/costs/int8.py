@@ -1,4 +1,4 @@
-"""World models that imagine in 8 bits: twice as fast on a CPU that has no matrix unit, and as exact as bfloat16.
+"""World models that imagine in 8 bits: with a GRU twice as fast on a CPU without a matrix unit, as exact as bfloat16.
 
 A weight keeps its sign and 7 bits, scaled for each output; an activation the same, scaled for each row, so that a row's
 result depends on no other. Products are summed as integers (`torch._int_mm`, VNNI). Only wide layers are replaced, and
@@ -15,6 +15,11 @@ from torch import Tensor, nn
 from agents.world_models.core import WorldModel
 
 WIDE = 64  # layers that read or write fewer numbers stay as they are: there is nothing to gain
+
+
+def has_int8() -> bool:
+    """Whether this CPU multiplies 8-bit integers fast: PyTorch does it one by one on those without AVX-512 VNNI."""
+    return torch.cpu._is_vnni_supported()
 
 
 def int8(model: WorldModel) -> WorldModel:

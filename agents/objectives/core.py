@@ -85,7 +85,7 @@ class Views:
         if count >= len(self.actions):
             raise ValueError(
                 f"the actions of {count} other sequences are asked for in a batch of {len(self.actions)}: a larger "
-                f"batch_size is needed, or fewer others"
+                f"batch_size, more held-out episodes, or fewer others are needed"
             )
         return self.imagine(torch.stack([self.actions.roll(-shift, dims=0) for shift in range(1, count + 1)]))
 

@@ -39,6 +39,9 @@ class InfoNCE(nn.Module):
     Args:
         temperature: τ.
         negatives: ``batch``, ``time`` or ``both``; see `infonce_loss`.
+
+    Raises:
+        ValueError: in `forward`, if a sequence is to have negatives of its own and has a single prediction.
     """
 
     def __init__(self, temperature: float = 0.1, negatives: Negatives = "batch") -> None:
@@ -51,4 +54,8 @@ class InfoNCE(nn.Module):
 
     def forward(self, views: Views) -> Terms:
         predictions, latents = views.predictions[:, 1:], views.latents[:, 1:]
+        if self.negatives == "time" and latents.shape[1] < 2:
+            raise ValueError(
+                f"negatives of the same sequence need two predictions, got {latents.shape[1]}: take a longer window"
+            )
         return {"infonce": infonce_loss(predictions, latents, self.temperature, self.negatives)}

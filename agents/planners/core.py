@@ -20,7 +20,7 @@ class Plan:
     Attributes:
         actions: [B, H, A], the best candidate that was judged.
         costs: [B], what it costs; inf where no candidate had a cost.
-        kept: [B, K, H, A], candidates that the next search may go on from, the best first; K = 0 for most planners.
+        kept: [B, K, H, A], candidates that the next search may go on from, the best first; K = 0 where none are kept.
     """
 
     actions: Tensor

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from agents.costs.core import Aims, Costs, plan_cost
-from agents.costs.int8 import int8
+from agents.costs.int8 import has_int8, int8
 from agents.costs.latent_distance import LatentDistance
 from agents.planners.cem import CEM
 from agents.planners.core import Cost, Planner
@@ -171,9 +171,9 @@ def _free(actions: Tensor) -> Tensor:
 def _left_out(device: torch.device) -> dict[str, str]:
     there = {
         "bf16": device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_bf16_supported()),
-        "int8": device.type == "cpu",
+        "int8": device.type == "cpu" and has_int8(),
     }
-    return {precision: f"{device.type} does not have it" for precision, has in there.items() if not has}
+    return {precision: f"this {device.type} does not have it" for precision, has in there.items() if not has}
 
 
 def _expected(timing: Timing, timings: Sequence[Timing]) -> float:

@@ -20,7 +20,7 @@ from torch import Tensor
 from agents.diagnostics import covariance_spectrum, mean_terms
 from agents.objectives.core import uses_targets, weighted_sum
 from agents.probes.core import moments
-from agents.solutions import Imagine, Readout, Steps, fit, fourier_features, regardless
+from agents.solutions import Imagine, Readout, Steps, fit, knowing, regardless
 from agents.world_models.core import NoDecoder, WorldModel
 from agents.world_models.encoder_predictor import EncoderPredictor
 from agents.world_models.frame_model import imagined
@@ -39,7 +39,7 @@ EXPLAINED = "explained.json"
 FITTED = 1024  # training windows that readouts are fitted to
 BACKGROUND = "envs.distractors.background.Background"  # whose dynamics are known
 CONTROLLED = 0.5  # share of a factor's changes that its action explains, if it counts as one that actions move
-SOLUTIONS = ["copy", "controlled", "supervised"]
+SOLUTIONS = "solutions/2"  # how those of an explanation are made
 LIMITS: dict[Split, int] = {"train": FITTED, "validation": DIAGNOSED, "test": DIAGNOSED}
 
 
@@ -180,7 +180,7 @@ def _judged(new: WorldModel, make: Make, card: dict[str, Any], steps: int) -> di
 
 
 def _copy(model: EncoderPredictor, batches: dict[Split, Batch], distractor: Plain) -> Solution:
-    """Random features of the background, and predictions of them as good as can be.
+    """Latents that know the background, and predictions of them as good as can be.
 
     One that rolls by so many pixels a step is known in advance. Of any other a share ρ_t of the first is predicted that
     is fitted to training windows: all of one that stays, nothing of one that is drawn anew.
@@ -190,8 +190,7 @@ def _copy(model: EncoderPredictor, batches: dict[Split, Batch], distractor: Plai
         raise Unavailable("the background is the same in all frames: there is nothing to copy")
     mean, std = moments(batches["train"][column].flatten(0, 1))
     latents = {
-        split: fourier_features((batch[column][:, first:] - mean) / std, model.latent_dim)
-        for split, batch in batches.items()
+        split: knowing((batch[column][:, first:] - mean) / std, model.latent_dim) for split, batch in batches.items()
     }
     z = latents["train"]
     share = (z[:, :1] * z).mean(dim=(0, 2)) / z[:, :1].square().mean()  # [T], the first is 1
@@ -204,7 +203,7 @@ def _copy(model: EncoderPredictor, batches: dict[Split, Batch], distractor: Plai
 
 
 def _controlled(model: EncoderPredictor, batches: dict[Split, Batch]) -> Solution:
-    """Random features of the factors that actions move, and predictions that are right."""
+    """Latents that know the factors that actions move, and predictions that are right."""
     first = model.context - 1
     moved: dict[str, Steps] = {}
     for name, values in batches["train"].items():
@@ -217,7 +216,7 @@ def _controlled(model: EncoderPredictor, batches: dict[Split, Batch]) -> Solutio
     mean, std = moments(torch.cat([batches["train"][name].flatten(0, 1).float() for name in moved], dim=-1))
 
     def features(factors: Sequence[Tensor]) -> Tensor:
-        return fourier_features((torch.cat([x.float() for x in factors], dim=-1) - mean) / std, model.latent_dim)
+        return knowing((torch.cat([x.float() for x in factors], dim=-1) - mean) / std, model.latent_dim)
 
     def imagine(batch: Mapping[str, Tensor], actions: Tensor) -> Tensor:
         return features([steps.rollout(batch[name][:, first].float(), actions) for name, steps in moved.items()])
@@ -230,7 +229,7 @@ def _controlled(model: EncoderPredictor, batches: dict[Split, Batch]) -> Solutio
 
 
 def _standard(dim: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of `fourier_features`."""
+    """Mean and standard deviation of latents that are `knowing`."""
     return like.new_zeros(dim), like.new_ones(dim)
 
 

@@ -8,7 +8,6 @@ from statistics import fmean
 
 import numpy as np
 
-from jepa_worlds.probing.scoring import FLOORS
 from jepa_worlds.shared.estimates import Estimate, estimate
 from jepa_worlds.shared.markdown import markdown_table
 from jepa_worlds.studies.study import Row, Study, rollout_rmse
@@ -16,6 +15,7 @@ from jepa_worlds.studies.tabulating import FLOOR_TITLES, Head, column, seconds
 
 BySeed = dict[int, float]
 NO_SEED = -1  # of floors, which are means
+ROLLED = ("chance", "untrained")  # the floors that are rolled out too: pixels are of every frame
 KNOWABLE = 0.9  # of chance's error: what the reference misses by more than that, no method could have learned
 
 
@@ -70,7 +70,7 @@ def leaderboard(study: Study, methods: Sequence[str]) -> Leaderboard | None:
         return None
     rivals = [method for method in methods if not study.privileged(method)]
     found = [_standing(m, study.methods[m], _errors(study, m, scale), scale, seconds(study, m)) for m in rivals]
-    floors = [_standing(None, FLOOR_TITLES[f], _floor(study, methods, f, scale), scale, None) for f in FLOORS]
+    floors = [_standing(None, FLOOR_TITLES[f], _floor(study, methods, f, scale), scale, None) for f in ROLLED]
     ranked = sorted((s for s in found if s), key=lambda s: (-s.count, s.ratio.mean))
     return Leaderboard(told[0], list(scale), [*ranked, *(s for s in floors if s)])
 

@@ -25,12 +25,10 @@ def _of(actor: str) -> Callable[[Study, str], Callable[[Row], float | None]]:
 
 
 def _floors(study: Study, methods: Sequence[str], head: Head) -> dict[str, Estimate]:
-    """Ceiling and floors, over datasets: they do not depend on the model."""
+    """Ceiling and floors: what a protocol's episodes come to without any model, the same beside all of them."""
     rows = [row for method in methods for row in study.cells(method, head.condition) if row.get("planned")]
-    by_data = {row["dataset"]["hash"]: row for row in rows}.values()
-    names = dict.fromkeys(name for row in by_data for name in row["planned"]["floors"])
-    found = {name: estimate(x for row in by_data if (x := _score(row, "floors", name)) is not None) for name in names}
-    return {name: number for name, number in found.items() if number is not None}
+    scores = {name: _score(rows[0], "floors", name) for name in rows[0]["planned"]["floors"]}
+    return {name: found for name, x in scores.items() if x is not None and (found := estimate([x]))}
 
 
 def _score(row: Row, kind: str, name: str) -> float | None:

@@ -23,7 +23,7 @@ from jepa_worlds.shared.bars import no_bars
 from jepa_worlds.shared.files import read_json, write_json
 from jepa_worlds.shared.jobs import LISTEN, Report
 from jepa_worlds.shared.runs import CONFIG, RESULTS, read_config
-from jepa_worlds.studies.cells import PROBE, Job, resolved
+from jepa_worlds.studies.cells import DIGITS, PROBE, Job, resolved
 from jepa_worlds.studies.study import read_study
 
 CEILING = "supervised"  # the method whose run the others are explained by
@@ -97,9 +97,9 @@ def explain_cell(job: Explanation, report: Report) -> None:
 def with_given(jobs: Sequence[Job], studies: Sequence[str], explained: bool) -> list[Job]:
     """Jobs with the rows that other studies have of them, where there is no model yet.
 
-    A row is a job's if all settings behind it are the same: of data and training by the name of the run, of probing and
-    planning by their commands. It has to say as much as is wanted, and what the others are explained by is not taken
-    over where there is something to explain.
+    A row is a job's if all settings behind it are the same: of data and training by the hash in which the run's name
+    ends, of probing and planning by their commands. It has to say as much as is wanted, and what the others are
+    explained by is not taken over where there is something to explain.
 
     Args:
         jobs: of this study.
@@ -113,10 +113,10 @@ def with_given(jobs: Sequence[Job], studies: Sequence[str], explained: bool) -> 
     rows: dict[str, list[Plain]] = {}
     for study in map(Path, studies):
         for one in read_study(study)["rows"]:
-            rows.setdefault(Path(one["run"]).name, []).append(one)
+            rows.setdefault(one["run"][-DIGITS:], []).append(one)
 
     def given(job: Job) -> Plain | None:
-        there = [] if job.trained else rows.get(job.run.name, [])
+        there = [] if job.trained else rows.get(job.run.name[-DIGITS:], [])
         return next((one for one in there if _says_enough(one, job, explained)), None)
 
     found = [replace(job, given=given(job)) for job in jobs]

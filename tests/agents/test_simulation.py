@@ -73,6 +73,21 @@ def test_simulated_cost__leads_through_the_door():
     assert (apart(infos["factors"]["location"], given["goal"]) < 1).all()
 
 
+def test_simulated_cost__goes_on_with_nothing_that_is_over():
+    """A car that reaches its goal at the third step is paid for three, whatever the plan would do next."""
+    env = gymnasium.make_vec("jepa_worlds/MountainCar-v0", num_envs=1, continuous=False)
+    there, space = env.unwrapped, SearchSpace.of(env.single_action_space)
+    env.reset(seed=0, options={"state": {"position": np.array([0.35]), "velocity": np.array([0.06])}})
+    plans = torch.nn.functional.one_hot(torch.tensor([[2] * 12, [0] * 12]), 3)[None].float()
+    found = simulated_cost(inner_world(there), there.state, space, None)(plans)
+    aim = Wanted("position", np.array([[0.5]]))
+    distances = simulated_cost(inner_world(there), there.state, space, aim)(plans)
+    over = [bool(env.step(np.array([2]))[2][0]) for _ in range(12)]
+    assert 1 < (steps := 1 + over.index(True)) < 6
+    assert found[0, 0] == pytest.approx(steps / 12)
+    assert distances[0, 0] < 0.1  # it stays where it ended
+
+
 def test_inner_world__is_beneath_all_that_changes_what_is_seen(env):
     assert type(inner_world(env.unwrapped)).__name__ == "PointMaze"
     assert inner_world(gymnasium.make("CartPole-v1").unwrapped) is None

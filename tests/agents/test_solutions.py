@@ -8,7 +8,7 @@ from agents.objectives.core import Terms, Views
 from agents.objectives.inverse_dynamics import InverseDynamics
 from agents.objectives.vicreg import VICReg
 from agents.predictors.gru import GRUPredictor
-from agents.solutions import Readout, Steps, fit, fourier_features, regardless
+from agents.solutions import Readout, Steps, fit, fourier_features, knowing, regardless
 from agents.world_models.core import NoDecoder
 from agents.world_models.encoder_predictor import EncoderPredictor
 from agents.world_models.frame_model import imagined
@@ -88,6 +88,21 @@ def test_fourier_features__follow_from_their_seed_alone():
     torch.testing.assert_close(fourier_features(values, 5), fourier_features(values, 5), atol=0, rtol=0)
     assert not torch.allclose(fourier_features(values, 5), fourier_features(values, 5, seed=1))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+# --- latents that know something
+
+
+def test_knowing__has_the_values_and_is_as_spread_as_random_features():
+    values = torch.randn(10_000, 2)
+    latents = knowing(values, 12)
+    torch.testing.assert_close(latents[:, :2], values, atol=0, rtol=0)
+    torch.testing.assert_close(latents.T.cov(), torch.eye(12), atol=0.05, rtol=0)
+
+
+def test_knowing__leaves_values_out_that_have_no_room():
+    values = torch.randn(5, 4)
+    torch.testing.assert_close(knowing(values, 3), values[:, :3], atol=0, rtol=0)
 
 
 # --- what a solution predicts

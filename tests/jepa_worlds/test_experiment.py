@@ -266,6 +266,17 @@ def test_experiment__takes_over_what_another_study_has(
     assert "done" not in capsys.readouterr().out  # wants plans or explanations that rows lack, or other settings
 
 
+def test_experiment__takes_over_what_has_the_same_settings_under_another_name(
+    studied: tuple[Path, Plain], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    some = json.loads((studied[0] / "results.json").read_text())
+    for row in some["rows"]:
+        row["run"] = row["run"].replace("runs/", "runs/trial-")
+    (tmp_path / "some.json").write_text(json.dumps(some))
+    run(tmp_path / "out", "list=true", f"given=['{tmp_path / 'some.json'}']")
+    assert {line.split()[1] for line in capsys.readouterr().out.splitlines()} == {"done"}
+
+
 def test_experiment__takes_over_no_supervised_model_that_others_are_to_be_explained_by(
     studied: tuple[Path, Plain], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -189,9 +189,21 @@ def test_plan__finds_the_same_whatever_is_planned_at_once(run: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
-def test_plan__imagines_in_fewer_bits(run: Path, tmp_path: Path, precision: str) -> None:
+def test_plan__imagines_in_fewer_bits(
+    run: Path, tmp_path: Path, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "has_int8", lambda: True)
     found = planned(run, tmp_path / "out", f"precision={precision}", "ceiling=false")
     assert set(found["metrics"]) == {"tiny"} and found["rows"][0]["config"]["precision"] == precision
+
+
+def test_plan__refuses_8_bits_on_cpus_that_are_slow_at_them(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "has_int8", lambda: False)
+    with pytest.raises(ValueError, match="precision=int8 is for CPUs with AVX-512 VNNI, which this one lacks"):
+        planned(run, tmp_path / "out", "precision=int8")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("planner", ["random_shooting", "icem", "mppi", "gradient", "cem_gradient"])

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from agents.costs import core
 from agents.costs.action_cost import ActionCost
 from agents.costs.core import Aims, Costs, Imagined, Term, plan_cost
 from agents.costs.factor_distance import FactorDistance
@@ -37,6 +38,24 @@ def test_plan_cost__is_the_weighted_sum_of_its_terms(adds, candidates):
     distance = ((end - goal[:, None]).square().sum(dim=-1) / 2).sqrt()
     found = plan_cost(costs, adds, state, Aims(goal=goal))(actions)
     torch.testing.assert_close(found, 2 * distance - 0.5 * actions.square().mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize("rows", [1, 4, 300])
+def test_plan_cost__judges_so_many_at_a_time_on_a_cpu(adds, candidates, rows, monkeypatch):
+    monkeypatch.setattr(core, "ROWS", rows)
+    seen: list[torch.Size] = []
+
+    class Effort(ActionCost):
+        def forward(self, imagined: Imagined) -> torch.Tensor:
+            seen.append(imagined.latents.shape[:2])
+            return super().forward(imagined)
+
+    actions = candidates()
+    found = plan_cost(Costs({"effort": Effort()}, {"effort": 1.0}), adds, torch.randn(3, 2))(actions)
+    torch.testing.assert_close(found, actions.square().mean(dim=(2, 3)))
+    assert {shape.numel() for shape in seen[:-1]} <= {max(3, rows // 3 * 3)} and sum(
+        n for _, n in seen
+    ) == actions.shape[1]
 
 
 def test_plan_cost__takes_the_latent_that_a_state_begins_with(adds, candidates, to_goal):

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from agents.costs import imagination
 from agents.costs.imagination import imagine
 from agents.costs.int8 import Int8GRU, Int8GRUCell, Int8Linear, int8
 from agents.predictors.gru import GRUPredictor
@@ -58,9 +57,7 @@ def alone(model, state, actions):
     return torch.stack([torch.stack(row) for row in rows])
 
 
-@pytest.mark.parametrize("rows", [300, 4])
-def test_imagine__is_what_the_model_predicts_for_each_candidate(model, state, actions, rows, monkeypatch):
-    monkeypatch.setattr(imagination, "ROWS", rows)
+def test_imagine__is_what_the_model_predicts_for_each_candidate(model, state, actions):
     torch.testing.assert_close(imagine(model, state, actions), alone(model, state, actions), atol=1e-5, rtol=1e-5)
 
 

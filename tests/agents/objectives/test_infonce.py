@@ -76,6 +76,13 @@ def test_infonce_loss__passes_gradcheck(negatives):
     assert torch.autograd.gradcheck(lambda p, z: infonce_loss(p, z, 0.5, negatives), (predictions, latents))
 
 
+def test_infonce__refuses_negatives_of_the_same_sequence_where_there_are_none(make_views):
+    views = make_views(latents=torch.randn(5, 2, 6, dtype=torch.double))
+    with pytest.raises(ValueError, match="need two predictions, got 1: take a longer window"):
+        InfoNCE(negatives="time")(views)
+    assert InfoNCE(negatives="batch")(views)["infonce"] > 0
+
+
 def test_infonce__refuses_unknown_negatives():
     with pytest.raises(ValueError, match=r"\('batch', 'time', 'both'\), got 'all'"):
         InfoNCE(negatives="all")

@@ -176,6 +176,7 @@ def test_planning__leaves_out_what_the_device_lacks(monkeypatch):
 )
 def test_devices__have_precisions(device, bf16, lacks, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
+    monkeypatch.setattr(planning_speed, "has_int8", lambda: True)
     assert list(planning_speed._left_out(torch.device(device))) == lacks
 
 
