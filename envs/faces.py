@@ -28,9 +28,15 @@ def build_world(
     frame_stack: int = 1,
     **kwargs: Any,
 ) -> DistractedWorld | StackedWorld:
-    """The world ``"module:Class"`` built with ``kwargs``, the distractors added to it, and its frames stacked."""
+    """The world ``"module:Class"`` built with ``kwargs``, the distractors added to it, and its frames stacked.
+
+    Raises:
+        ValueError: no subclass of `World`; a world, or distractors, that refuse their arguments.
+    """
     check_types(build_world, {"held_out": held_out})
     creator: Any = load_env_creator(world)
+    if not (isinstance(creator, type) and issubclass(creator, World)):
+        raise ValueError(f"world must be the 'module:Class' of a subclass of envs.core.World, got {world!r}")
     check_types(creator.__init__, kwargs)
     seen = DistractedWorld(creator(**kwargs), distractor, held_out)
     return seen if frame_stack == 1 else StackedWorld(seen, frame_stack)

@@ -41,6 +41,8 @@ def make_vec(config: dict[str, Any], num_envs: int, **kwargs: Any) -> gymnasium.
         wrapped = {"env_id": name, **(given.pop("kwargs", None) or {})}
         if twice := sorted(wrapped.keys() & (given.keys() | kwargs.keys())):
             raise ValueError(f"env.kwargs are those of {name!r} itself, but {twice} belong to env: set env.{twice[0]}")
+    elif "world" in given:
+        raise ValueError(f"env.world cannot be chosen, {name!r} says which one it is; got {given['world']!r}")
     try:
         return gymnasium.make_vec(via or name, num_envs=num_envs, **wrapped, **kwargs, **given)
     except gymnasium.error.UnregisteredEnv as error:

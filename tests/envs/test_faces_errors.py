@@ -34,6 +34,14 @@ def test_render__before_reset_is_refused(make):
 
 
 @pytest.mark.parametrize("make", [gymnasium.make, vector])
+@pytest.mark.parametrize("bad", ["os:mkdir", "fractions:Fraction", "envs.distractors.uniform:UniformNoise"])
+def test_make__calls_nothing_but_worlds(make, bad, tmp_path):
+    with pytest.raises(ValueError, match=f"world must be the 'module:Class' of a subclass .*World, got '{bad}'"):
+        make(DOT, world=bad, path=str(tmp_path / "made"))
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("make", [gymnasium.make, vector])
 def test_make__refuses_an_unknown_render_mode(make, recwarn):
     with pytest.raises(ValueError, match=r"render_mode must be None or one of \('rgb_array',\), got 'braille'"):
         make(DOT, render_mode="braille")

@@ -115,6 +115,10 @@ def test_how_many__is_256_native_worlds_or_one_of_others_on_every_core(monkeypat
     [
         ({"id": "CartPol-v1", "via": "jepa_worlds/Gymnasium-v0"}, "unknown env.id='CartPol-v1': .*mean: `CartPole`"),
         ({"id": "jepa_worlds/Nowhere-v0"}, "unknown env.id='jepa_worlds/Nowhere-v0'.*Known: .*MovingDot"),
+        (
+            {"id": "jepa_worlds/MovingDot-v0", "world": "envs.worlds.three_dots:ThreeDots"},
+            "env.world cannot be chosen, 'jepa_worlds/MovingDot-v0' says which one it is; got 'envs.worlds.three_dots",
+        ),
         ({"id": "CartPole-v1"}, "environments of others: env=gymnasium env.id=CartPole-v1"),
         (
             {"id": "CartPole-v1", "via": "jepa_worlds/Gymnasium-v0", "size": 9, "kwargs": {"size": 8}},
