@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from agents.actions import described
+from agents.behaviours.core import Behaviour
 from agents.behaviours.uniform import Uniform
 from agents.costs.core import Costs
 from agents.costs.int8 import int8
@@ -22,7 +23,7 @@ from jepa_worlds.planning.heads import new_head
 from jepa_worlds.planning.protocol_worlds import other_settings
 from jepa_worlds.planning.protocols import Protocol
 from jepa_worlds.planning.rows import Row
-from jepa_worlds.policies.behaviours import make_behaviour
+from jepa_worlds.policies.behaviours import identified, make_behaviour
 from jepa_worlds.shared.app import Plain
 from jepa_worlds.shared.build import TRUSTED, build
 from jepa_worlds.shared.runs import run_name
@@ -214,13 +215,9 @@ class Comparison:
             self._row(STILL, "floor", lambda seed, decided: Still(), {}),
         ]
         config = next(iter(self.fitted.values())).dataset.manifest["behaviour"]
-        if "imported" in config:
-            self.notes.append(f"No row for the {BEHAVIOUR}: imported episodes do not say who acted in them")
-            return rows
-        try:
-            behaviour = make_behaviour(_without_hash(config), self.settings["trust"])
-        except FileNotFoundError as error:
-            self.notes.append(f"No row for the {BEHAVIOUR}: {error}")
+        behaviour = _acted(config, self.settings["trust"])
+        if isinstance(behaviour, str):
+            self.notes.append(f"No row for the {BEHAVIOUR}: {behaviour}")
             return rows
         settings = {"behaviour": config}
         return [*rows, self._row(BEHAVIOUR, "floor", lambda seed, decided: Behaving(behaviour), settings)]
@@ -231,6 +228,19 @@ class Comparison:
             self.datasets[name] = {"path": str(dataset.path), "hash": dataset.content_hash}
         shown = self.settings["shown"] if kind == "planner" else 0
         return Row(name, kind, {"protocol": self.identity, **settings}, make, shown)
+
+
+def _acted(config: Plain, trust: Sequence[str]) -> Behaviour | str:
+    """The behaviour that a dataset was collected with, or why there is none."""
+    if "imported" in config:
+        return "imported episodes do not say who acted in them"
+    given = _without_hash(config)
+    try:
+        behaviour = make_behaviour(given, trust)
+        same = identified(given) == config
+    except FileNotFoundError as error:
+        return str(error)
+    return behaviour if same else "the policy that acted is gone, or another one is in its place"
 
 
 def _without_hash(config: object) -> Plain:

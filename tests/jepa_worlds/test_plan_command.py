@@ -26,6 +26,7 @@ from jepa_worlds.planning.actors import Following
 from jepa_worlds.planning.arenas import Arena
 from jepa_worlds.planning.comparing import Comparison
 from jepa_worlds.planning.replaying import followed
+from jepa_worlds.policies.behaviours import SB3_POLICY, identified
 from jepa_worlds.shared.app import EXPECTED, Plain, command, composed, explained
 
 MODEL = ["model.latent_dim=16", "encoder.width=8", "batch_size=8", "precision=fp32", "steps=2"]
@@ -414,10 +415,33 @@ def test_plan__films_what_a_model_of_several_frames_draws(
     assert (clip.frames[1] != clip.frames[0]).any() and (clip.imagined[0] != clip.frames[0]).any()
 
 
-def test_plan__of_imported_episodes_has_no_row_for_who_acted_in_them() -> None:
-    dataset = SimpleNamespace(manifest={"behaviour": {"imported": "mine", "first_episode": "0"}})
+def floors(behaviour: Plain, *trust: str) -> tuple[list[str], list[str]]:
+    """The rows of floors, and the notes, where data were collected with this behaviour."""
+    dataset = SimpleNamespace(manifest={"behaviour": behaviour})
     comparison = SimpleNamespace(
-        fitted={"a run": SimpleNamespace(dataset=dataset)}, notes=[], _row=lambda name, *_: name, settings={"trust": []}
+        fitted={"a run": SimpleNamespace(dataset=dataset)},
+        notes=[],
+        _row=lambda name, *_: name,
+        settings={"trust": list(trust)},
     )
-    assert Comparison._floors(comparison) == ["random actions", "no-op"]  # type: ignore[arg-type]
-    assert comparison.notes == ["No row for the behaviour of the data: imported episodes do not say who acted in them"]
+    return Comparison._floors(comparison), comparison.notes  # type: ignore[arg-type, return-value]
+
+
+def test_plan__of_imported_episodes_has_no_row_for_who_acted_in_them() -> None:
+    rows, notes = floors({"imported": "mine", "first_episode": "0"})
+    assert rows == ["random actions", "no-op"]
+    assert notes == ["No row for the behaviour of the data: imported episodes do not say who acted in them"]
+
+
+def test_plan__has_no_row_for_a_policy_that_is_not_the_one_of_the_data(tmp_path: Path) -> None:
+    file = tmp_path / "policy.zip"
+    file.write_bytes(b"a policy")
+    config = identified({"_target_": SB3_POLICY, "path": str(file)})
+    assert floors(config) == (["random actions", "no-op", "behaviour of the data"], [])
+    for change in (lambda: file.write_bytes(b"another one"), file.unlink):
+        change()
+        rows, notes = floors(config)
+        assert rows == ["random actions", "no-op"]
+        assert notes == [
+            "No row for the behaviour of the data: the policy that acted is gone, or another one is in its place"
+        ]
