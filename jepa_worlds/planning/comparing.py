@@ -23,7 +23,7 @@ from jepa_worlds.planning.heads import new_head
 from jepa_worlds.planning.protocol_worlds import other_settings
 from jepa_worlds.planning.protocols import Protocol
 from jepa_worlds.planning.rows import Row
-from jepa_worlds.policies.behaviours import identified, make_behaviour
+from jepa_worlds.policies.behaviours import identified, make_behaviour, unpickles
 from jepa_worlds.shared.app import Plain
 from jepa_worlds.shared.build import TRUSTED, build
 from jepa_worlds.shared.runs import run_name
@@ -234,6 +234,8 @@ def _acted(config: Plain, trust: Sequence[str]) -> Behaviour | str:
     """The behaviour that a dataset was collected with, or why there is none."""
     if "imported" in config:
         return "imported episodes do not say who acted in them"
+    if unpickles(config) and "stable_baselines3" not in trust:
+        return "a policy acted whose file can run anything when it is loaded; trust=[stable_baselines3] if it is yours"
     given = _without_hash(config)
     try:
         behaviour = make_behaviour(given, trust)

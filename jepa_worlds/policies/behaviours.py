@@ -43,6 +43,11 @@ def identified(config: Plain) -> Plain:
     return dict(_with_policies(config, lambda policy: {**policy, "policy_hash": _hash(policy)}))
 
 
+def unpickles(config: Plain) -> bool:
+    """Whether a configuration names an `SB3Policy` anywhere, whose files can run anything when they are loaded."""
+    return SB3Policy.__name__ in str(config)
+
+
 def _with_policies(config: object, change: Callable[[Plain], Plain]) -> Plain:
     """A configuration in which those of `SB3Policy` are changed, wherever they are."""
     if isinstance(config, dict):

@@ -437,11 +437,29 @@ def test_plan__has_no_row_for_a_policy_that_is_not_the_one_of_the_data(tmp_path:
     file = tmp_path / "policy.zip"
     file.write_bytes(b"a policy")
     config = identified({"_target_": SB3_POLICY, "path": str(file)})
-    assert floors(config) == (["random actions", "no-op", "behaviour of the data"], [])
+    assert floors(config, "stable_baselines3") == (["random actions", "no-op", "behaviour of the data"], [])
     for change in (lambda: file.write_bytes(b"another one"), file.unlink):
         change()
-        rows, notes = floors(config)
+        rows, notes = floors(config, "stable_baselines3")
         assert rows == ["random actions", "no-op"]
         assert notes == [
             "No row for the behaviour of the data: the policy that acted is gone, or another one is in its place"
         ]
+
+
+def test_plan__loads_no_policy_that_a_dataset_names_unless_it_is_trusted(tmp_path: Path) -> None:
+    (tmp_path / "policy.zip").write_bytes(b"a policy")
+    policy = identified({"_target_": SB3_POLICY, "path": str(tmp_path / "policy.zip")})
+    mixture = {
+        "_target_": "agents.behaviours.mixture.Mixture",
+        "parts": {"any": {"_target_": "agents.behaviours.uniform.Uniform"}, "policy": policy},
+        "weights": {"any": 1, "policy": 1},
+    }
+    for config in (policy, mixture):
+        rows, [note] = floors(config, "json")
+        assert rows == ["random actions", "no-op"]
+        assert note == (
+            "No row for the behaviour of the data: a policy acted whose file can run anything when it is loaded; "
+            "trust=[stable_baselines3] if it is yours"
+        )
+        assert floors(config, "stable_baselines3")[0][2:] == ["behaviour of the data"]
