@@ -30,7 +30,7 @@ class GymnasiumEnv(PixelEnv, EzPickle):
     are.
 
     Args:
-        env_id: the id, or the specification.
+        env_id: the id, before which the module that registers it and a colon may stand, or the specification.
         module: imported first, to register it.
         fast, keep: of Gymnasium's MuJoCo environments, as in `envs.external.dm_control_env.SuiteTask`; they are
             rendered at the size of a frame, unless their own ``width`` and ``height`` are given.
@@ -75,13 +75,22 @@ def make_vec(num_envs: int, env_id: str | EnvSpec, module: str | None = None, **
     if module is not None:
         load(module, f"env_id={env_id!r}")
     # Workers are given the specification: an id that was registered by a script is known to this process alone.
-    spec = gymnasium.spec(env_id) if isinstance(env_id, str) else env_id
-    return vectorised(ID, num_envs, env_id=spec, module=module, **kwargs)
+    return vectorised(ID, num_envs, env_id=_spec(env_id), module=module, **kwargs)
+
+
+def _spec(env_id: str | EnvSpec) -> EnvSpec:
+    """What is registered under an id; the module before its colon, if it has one, is imported first."""
+    if not isinstance(env_id, str):
+        return env_id
+    module, _, name = env_id.rpartition(":")
+    if module:
+        load(module, f"env_id={env_id!r}")
+    return gymnasium.spec(name)
 
 
 def _made(env_id: str | EnvSpec, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
     """The environment, able to render where it can."""
-    spec = gymnasium.spec(env_id) if isinstance(env_id, str) else env_id
+    spec = _spec(env_id)
     if sys.platform.startswith("linux") and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # or pygame complains that there is no display
     if str(spec.entry_point).startswith("gymnasium.envs.mujoco"):

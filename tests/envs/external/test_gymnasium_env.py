@@ -6,6 +6,7 @@ import gc
 import pickle
 import sys
 import warnings
+from functools import partial
 from types import ModuleType
 
 import gymnasium
@@ -240,6 +241,17 @@ def test_module__registers_the_environment(monkeypatch, pygame):
     monkeypatch.setattr(sys, "meta_path", [Registering(), *sys.meta_path])
     assert make("Late-v0", module="registers_late").reset(seed=0)[0].shape == (64, 64, 3)
     sys.modules.pop("registers_late")
+
+
+def test_module__may_stand_before_the_id(monkeypatch, pygame):
+    monkeypatch.setattr(sys, "meta_path", [Registering(), *sys.meta_path])
+    for made in (make, partial(gymnasium.make_vec, ID, 1)):
+        monkeypatch.setattr(gymnasium.envs.registration, "registry", dict(gymnasium.registry))
+        gymnasium.registry.pop("Late-v0", None)
+        assert made(env_id="registers_late:Late-v0").reset(seed=0)[0].shape[-3:] == (64, 64, 3)
+        sys.modules.pop("registers_late")
+    with pytest.raises(ValueError, match="env_id='registers_nothing:Late-v0' needs registers_nothing, which does not"):
+        make("registers_nothing:Late-v0")
 
 
 class Registering:
