@@ -187,13 +187,19 @@ class Layers:
 
 
 class DistractedWorld(World):
-    """A world seen through distractors. With none it looks as it does by itself."""
+    """A world seen through distractors. With none it looks as it does by itself.
+
+    Raises:
+        ValueError: as `Layers`, and a world that has a factor named as one of theirs.
+    """
 
     def __init__(self, world: World, distractors: Distractor | Sequence[Distractor], held_out: bool = False) -> None:
         self.world = world
         self.frame_shape, self.action_space = world.frame_shape, world.action_space
         self.render_fps, self.backdrop, self.seeks_goal = world.render_fps, world.backdrop, world.seeks_goal
         self.layers = Layers(distractors, self.frame_shape, held_out)
+        if clash := world.factor_space.keys() & self.layers.factor_space.keys():
+            raise ValueError(f"{type(world).__name__} and its distractors both have factors named {sorted(clash)}")
         self.factor_space = spaces.Dict({**world.factor_space.spaces, **self.layers.factor_space})
 
     def initial(self, key: Key) -> State:

@@ -11,6 +11,7 @@ import envs  # noqa: F401 (registers the worlds)
 from envs.core import World
 from envs.distractors.background import Background, Source
 from envs.distractors.core import DistractedWorld
+from envs.distractors.jitter import ColourJitter
 from envs.distractors.photographs import Photographs
 from envs.distractors.uniform import UniformNoise
 from envs.worlds.moving_dot import MovingDot
@@ -297,3 +298,11 @@ def test_background__is_exact_for_large_pictures():
 def test_distractor__refuses_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         Background(**{"source": UniformNoise(), **arguments})
+
+
+@pytest.mark.parametrize("name", ["background", "colour"])
+def test_distracted_world__refuses_a_world_with_a_factor_of_theirs(name):
+    world = Blank()
+    world.factor_space = spaces.Dict({name: spaces.Box(0, 1, (1,), np.float32)})
+    with pytest.raises(ValueError, match=rf"Blank and its distractors both have factors named \['{name}'\]"):
+        DistractedWorld(world, ColourJitter(0.4))
