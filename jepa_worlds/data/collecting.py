@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -95,7 +96,7 @@ def collect(collection: Collection, behaviour: Behaviour, out: Path, trust: tupl
         return rollouts(made[split], behaviour, collection.seed, episodes, collection.episode_length)
 
     try:
-        settings = [key for key in header if key in Collection.__dataclass_fields__]
+        settings = [key for key in header if key in Collection.__dataclass_fields__ or key == "pictures"]
         return write_dataset(header, settings, out, columns, "collect")
     finally:
         _close(made)
@@ -173,6 +174,7 @@ def _header(collection: Collection, behaviour: Behaviour, trust: tuple[str, ...]
     factor_space: gymnasium.spaces.Dict = env.unwrapped.factor_space  # type: ignore[attr-defined]
     splits = {name: [first, end] for name, (first, end) in collection.splits().items()}
     frame_shape = env.single_observation_space.shape or ()
+    pictures = _pictures(collection.distractor)
     return {
         "format": FORMAT,
         "complete": False,
@@ -186,10 +188,25 @@ def _header(collection: Collection, behaviour: Behaviour, trust: tuple[str, ...]
             for name, space in factor_space.spaces.items()
             if isinstance(space, gymnasium.spaces.Box)
         },
+        **({"pictures": pictures} if pictures else {}),
         "render_backend": getattr(env.unwrapped, "render_backend", "numpy"),
         "versions": versions(),
         "shards": [],
     }
+
+
+def _pictures(distractor: object) -> dict[str, str]:
+    """Digests of the names and sizes of the files that distractors show, by each ``path`` in their configuration."""
+    found: dict[str, str] = {}
+    for name, value in distractor.items() if isinstance(distractor, dict) else ():
+        if name == "path" and isinstance(value, str):
+            path = Path(value)
+            files = [file for file in (path, *path.glob("*"), *path.glob("*/*")) if file.is_file()]
+            told = sorted(f"{file.relative_to(path)} {file.stat().st_size}" for file in files)
+            found[value] = hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
+        else:
+            found |= _pictures(value)
+    return found
 
 
 def _finite(bound: NDArray) -> Any:

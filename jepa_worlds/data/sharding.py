@@ -110,7 +110,7 @@ def _resumed(header: Plain, settings: Sequence[str], out: Path) -> Plain:
     manifest = read_manifest(out)
 
     def differences(*keys: str) -> list[str]:
-        return [text for key in keys for text in differing(key, manifest.get(key), header[key])]
+        return [text for key in keys for text in differing(key, manifest.get(key, header[key]), header[key])]
 
     found = differences(*settings, "splits") or differences(*FOLLOWS)
     if found:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from agents.behaviours.random_walk import RandomWalk
 from jepa_worlds.data import sharding
@@ -220,3 +221,24 @@ def test_collect__refuses_to_resume_under_another_configuration(tmp_path, fail_a
     with pytest.raises(ValueError, match=r"collected otherwise, with seed=0 \(now 1\)"):
         collect(replace(SMALL, seed=1), RandomWalk(), tmp_path / "data")
     assert contents(tmp_path) == before
+
+
+def test_collect__does_not_go_on_over_pictures_that_have_changed(tmp_path, fail_at, monkeypatch):
+    folder, out = tmp_path / "pictures", tmp_path / "data"
+    folder.mkdir()
+    for number in range(3):
+        Image.new("L", (40, 40), 50 * number).save(folder / f"{number}.png")
+    source = {"_target_": "envs.distractors.photographs.Photographs", "path": str(folder)}
+    layer = {"_target_": "envs.distractors.background.Background", "source": source}
+    noisy = replace(SMALL, distractor={"background": layer})
+    fail_at(15, Killed())
+    with pytest.raises(Killed):
+        collect(noisy, RandomWalk(), out)
+    monkeypatch.undo()
+    (folder / "1.png").rename(folder / "3.png")  # so that another one is held out
+    with pytest.raises(ValueError, match=rf"collected otherwise, with pictures\.{folder}='\w+' \(now '\w+'\): choose"):
+        collect(noisy, RandomWalk(), out)
+    (folder / "3.png").rename(folder / "1.png")
+    manifest = collect(noisy, RandomWalk(), out)
+    assert manifest["distractor"] == {"background": layer} and manifest["complete"]
+    assert "pictures" not in collect(SMALL, RandomWalk(), tmp_path / "plain")
