@@ -15,7 +15,7 @@ from jepa_worlds.data.dataset import MANIFEST, SPLITS, Split, check_shard, read_
 from jepa_worlds.data.statistics import coverage, moments
 from jepa_worlds.shared.app import Plain
 from jepa_worlds.shared.bars import bar
-from jepa_worlds.shared.files import digest, temporary_name, write_array, write_json, writing
+from jepa_worlds.shared.files import VERSIONED_IF_PRESENT, digest, temporary_name, write_array, write_json, writing
 from jepa_worlds.shared.runs import differing
 
 Columns = dict[str, NDArray]
@@ -100,7 +100,7 @@ def split_episodes(episodes: int, validation: float, test: float) -> dict[Split,
 
 
 def _resumed(header: Plain, settings: Sequence[str], out: Path) -> Plain:
-    """The manifest to go on from: the header, or one begun under the same header."""
+    """The manifest to go on from: the header, or one begun under the same header, drawn by the same packages."""
     if not (out / MANIFEST).is_file():
         killed_at_once = {temporary_name(out / MANIFEST)}
         if out.exists() and not (out.is_dir() and set(out.iterdir()) <= killed_at_once):
@@ -113,6 +113,8 @@ def _resumed(header: Plain, settings: Sequence[str], out: Path) -> Plain:
         return [text for key in keys for text in differing(key, manifest.get(key, header[key]), header[key])]
 
     found = differences(*settings, "splits") or differences(*FOLLOWS)
+    if not (found or manifest["complete"]):
+        found = differences("render_backend") or _upgraded(manifest, header)
     if found:
         more = f" and {len(found) - 4} more" if len(found) > 4 else ""
         raise ValueError(
@@ -122,6 +124,15 @@ def _resumed(header: Plain, settings: Sequence[str], out: Path) -> Plain:
     for entry in manifest["shards"]:
         check_shard(out, entry, verify=True)
     return manifest
+
+
+def _upgraded(there: Plain, now: Plain) -> list[str]:
+    """Packages of others that draw and simulate, and have other versions now; none where frames are drawn here."""
+    if now["render_backend"] in (None, "numpy"):
+        return []
+    known = [name for name in VERSIONED_IF_PRESENT if name in there["versions"] and name in now["versions"]]
+    before, after = ({name: header["versions"][name] for name in known} for header in (there, now))
+    return list(differing("versions", before, after))
 
 
 def _write_shard(out: Path, name: str, split: Split, episodes: range, columns: Columns) -> Plain:

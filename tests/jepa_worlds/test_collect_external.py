@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from envs.external import gl
+from jepa_worlds.data import collecting
 from jepa_worlds.data.collecting import Collection
 from jepa_worlds.data.dataset import MANIFEST, Dataset
 from jepa_worlds.data.environments import AT_ONCE, how_many, make_vec
+from jepa_worlds.shared.files import versions
 
 TINY = ("behaviour=uniform", "episodes=6", "episode_length=4", "validation=0", "env.size=16")
 CARTPOLE = ("env=gymnasium", "env.id=CartPole-v1", *TINY, "distractor=uniform", "test=0")
@@ -48,19 +50,41 @@ def test_collect__from_gymnasium_says_what_the_data_are(tmp_path, collect_to, py
     assert (columns["rewards"] == 1).all()
 
 
+def begun(path, **changes) -> None:
+    """A dataset that lacks its last shard, whose manifest says something else."""
+    manifest = json.loads((path / MANIFEST).read_text())
+    for key in ("statistics", "coverage", "content_hash"):
+        del manifest[key]
+    shutil.rmtree(path / manifest["shards"].pop()["name"])
+    (path / MANIFEST).write_text(json.dumps({**manifest, "complete": False, **changes}))
+    (path / "config.yaml").unlink()
+
+
 def test_collect__from_gymnasium_goes_on_where_it_stopped(tmp_path, collect_to, contents, pygame):
     arguments = (*CARTPOLE, "num_envs=1", "shard_episodes=2")
     whole = collect_to(tmp_path / "whole", *arguments)
     half = shutil.copytree(whole, tmp_path / "half")
-    manifest = json.loads((half / MANIFEST).read_text())
-    for key in ("statistics", "coverage", "content_hash"):
-        del manifest[key]
-    shutil.rmtree(half / manifest["shards"].pop()["name"])
-    (half / MANIFEST).write_text(json.dumps({**manifest, "complete": False}))
-    (half / "config.yaml").unlink()
+    begun(half)
     found, expected = contents(collect_to(half, *arguments)), contents(whole)
     found.pop("config.yaml"), expected.pop("config.yaml")  # which say where
     assert found == expected
+
+
+def test_collect__goes_on_with_what_drew_before_alone(tmp_path, collect_to, pygame, monkeypatch):
+    arguments = (*CARTPOLE, "num_envs=1", "shard_episodes=2")
+    data, other = (collect_to(tmp_path / name, *arguments) for name in ("data", "other"))
+    native = collect_to(tmp_path / "native", "shard_episodes=5")
+    now = {**versions(), "python": "9", "torch": "9", "pygame": "9"}
+    monkeypatch.setattr(collecting, "versions", lambda: now)
+    collect_to(data, *arguments)  # where nothing is left to draw
+    for path in (data, native):
+        begun(path)
+    begun(other, versions=now, render_backend="egl")
+    collect_to(native, "shard_episodes=5")
+    with pytest.raises(ValueError, match=r"otherwise, with versions\.pygame='\S+' \(now '9'\): choose another folder"):
+        collect_to(data, *arguments)
+    with pytest.raises(ValueError, match=r"otherwise, with render_backend='egl' \(now 'rgb_array'\): choose another"):
+        collect_to(other, *arguments)
 
 
 @pytest.mark.parametrize(
