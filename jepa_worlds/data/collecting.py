@@ -96,8 +96,7 @@ def collect(collection: Collection, behaviour: Behaviour, out: Path, trust: tupl
         return rollouts(made[split], behaviour, collection.seed, episodes, collection.episode_length)
 
     try:
-        settings = [key for key in header if key in Collection.__dataclass_fields__ or key == "pictures"]
-        return write_dataset(header, settings, out, columns, "collect")
+        return write_dataset(header, (*Collection.__dataclass_fields__, "pictures"), out, columns, "collect")
     finally:
         _close(made)
 

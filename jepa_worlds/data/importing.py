@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from jepa_worlds.data.sharding import Columns, shard_episodes, split_episodes, w
 from jepa_worlds.shared.app import Plain
 from jepa_worlds.shared.files import versions
 
-SETTINGS = ("env", "distractor", "behaviour", "episodes", "episode_length", "seed", "shard_episodes")
+SETTINGS = ("env", "distractor", "behaviour", "episodes", "episodes_digest", "episode_length", "seed", "shard_episodes")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,8 @@ def from_episodes(
 ) -> Dataset:
     """Write a dataset of one's own episodes, to train and probe on like any other; killed and run again, it goes on.
 
-    The last episodes are held out: shuffle them first if they differ from the others.
+    The last episodes are held out: shuffle them first if they differ from the others. A folder holds other episodes if
+    any of a list or tuple has changed; of anything else, only the first and the last are compared.
 
     Args:
         episodes: anything with a length and indices; an episode is asked for when it is written, and up to 1024 of them
@@ -93,16 +94,23 @@ def from_episodes(
         )
     space = action_space or spaces.Box(-np.inf, np.inf, actions.shape[1:], actions.dtype)
     splits = split_episodes(len(episodes), validation, test)
-    return write_episodes(episodes, Path(out), space, imported(name, first) | {"splits": splits})
+    known = episodes if isinstance(episodes, (list, tuple)) else (episodes[0], episodes[len(episodes) - 1])
+    told = {"splits": splits, "episodes_digest": _digest(episode.columns for episode in known)}
+    return write_episodes(episodes, Path(out), space, imported(name, first) | told)
 
 
 def imported(name: str, first: Columns) -> Plain:
     """What a manifest says of where episodes are from, of which the first has these columns."""
-    hashed = hashlib.sha256()
-    for column, x in sorted(first.items()):
-        hashed.update(column.encode() + np.ascontiguousarray(x).tobytes())
-    behaviour = {"imported": name, "first_episode": hashed.hexdigest()[:16]}
+    behaviour = {"imported": name, "first_episode": _digest([first])}
     return {"env": {"id": name}, "distractor": None, "behaviour": behaviour, "seed": 0}
+
+
+def _digest(episodes: Iterable[Columns]) -> str:
+    hashed = hashlib.sha256()
+    for columns in episodes:
+        for column, x in sorted(columns.items()):
+            hashed.update(column.encode() + np.ascontiguousarray(x).tobytes())
+    return hashed.hexdigest()[:16]
 
 
 def write_episodes(episodes: Sequence[Episode], out: Path, space: gymnasium.Space, told: Plain) -> Dataset:

@@ -35,7 +35,7 @@ def write_dataset(
 
     Args:
         header: what the manifest says before anything is written.
-        settings: keys of the header that a dataset that was begun has to agree in.
+        settings: keys of the header that a dataset that was begun has to agree in, where it has them.
         out: the folder.
         columns: what makes the columns of some episodes of a split, ``lengths`` among them.
         doing: what the progress bar says.
@@ -110,7 +110,8 @@ def _resumed(header: Plain, settings: Sequence[str], out: Path) -> Plain:
     manifest = read_manifest(out)
 
     def differences(*keys: str) -> list[str]:
-        return [text for key in keys for text in differing(key, manifest.get(key, header[key]), header[key])]
+        both = [key for key in keys if key in manifest and key in header]
+        return [text for key in both for text in differing(key, manifest[key], header[key])]
 
     found = differences(*settings, "splits") or differences(*FOLLOWS)
     if not (found or manifest["complete"]):

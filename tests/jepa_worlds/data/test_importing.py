@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import UserList
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,6 +84,23 @@ def test_from_episodes__goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch
     again = from_episodes(episodes, tmp_path / "x", name="squares")
     assert set(asked) == {0, 16, 17, 18, 19}  # the first tells what all are like
     assert again.content_hash == from_episodes(given, tmp_path / "y", name="squares").content_hash
+
+
+def test_from_episodes__knows_a_folder_by_its_episodes(tmp_path: Path) -> None:
+    given = squares(20)
+    dataset = from_episodes(given, tmp_path / "x", name="squares")
+    assert from_episodes(tuple(given), tmp_path / "x", name="squares").content_hash == dataset.content_hash
+    changed = [*given[:7], replace(given[7], actions=given[7].actions + 1), *given[8:]]
+    with pytest.raises(ValueError, match=r"collected otherwise, with episodes_digest='\w+' \(now '\w+'\): choose"):
+        from_episodes(changed, tmp_path / "x", name="squares")
+
+    class Asked(UserList):
+        """No list: what has changed is not looked for in all of it."""
+
+    from_episodes(Asked(given), tmp_path / "asked", name="squares")
+    from_episodes(Asked(changed), tmp_path / "asked", name="squares")
+    with pytest.raises(ValueError, match="collected otherwise, with episodes_digest="):
+        from_episodes(Asked([*given[:-1], given[7]]), tmp_path / "asked", name="squares")
 
 
 def test_datasets_of_ones_own__are_trained_and_probed_on_and_filmed(
