@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
+import numpy as np
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.utils import EzPickle
+from numpy.typing import NDArray
 
 from envs.external.extras import EXTRAS, advice, load, require
 from envs.external.frames import is_image
@@ -27,7 +29,7 @@ class GymnasiumEnv(PixelEnv, EzPickle):
     """A registered environment from pixels, its observation as factors: see `PixelEnv` and `envs.external.frames`.
 
     Its registered limit of steps stays in force. A pickled copy begins anew: few environments can be pickled as they
-    are.
+    are. Of a seed it gets the last 31 bits: many take no more.
 
     Args:
         env_id: the id, before which the module that registers it and a colon may stand, or the specification.
@@ -59,6 +61,11 @@ class GymnasiumEnv(PixelEnv, EzPickle):
             _prepare_mujoco(env.unwrapped, None if kwargs.keys() & {"width", "height"} else size, dropped(fast, keep))
             env = InItsContext(env)
         super().__init__(env, size, **view)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+        return super().reset(seed=seed if seed is None or seed < 0 else seed % 2**31, options=options)
 
 
 class InItsContext(gymnasium.Wrapper[Any, Any, Any, Any]):

@@ -13,6 +13,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from gymnasium.utils.env_checker import check_env
 
 from envs.distractors.background import Background
@@ -190,6 +191,25 @@ def test_pusht__shows_no_action_and_tells_the_poses():
         "background": (8,),
     }
     np.testing.assert_array_equal(info["factors"]["pos_agent"], np.float32(info["pos_agent"]))
+
+
+class Short(CartPoleEnv):
+    """Takes the seeds that NumPy's older generator does."""
+
+    def reset(self, *, seed=None, options=None):
+        np.random.RandomState(seed)
+        return super().reset(seed=seed, options=options)
+
+
+def test_reset__hands_seeds_on_that_every_environment_takes(monkeypatch, pygame):
+    monkeypatch.setattr(gymnasium.envs.registration, "registry", dict(gymnasium.registry))
+    gymnasium.register("Short-v0", entry_point=Short)
+    plain, env = gymnasium.make("CartPole-v1"), make("Short-v0")
+    for seed, handed_on in ((7, 7), (2**64 - 1, 2**31 - 1), (2**40 + 5, 5)):
+        state = env.reset(seed=seed)[1]["factors"]["state"]
+        np.testing.assert_array_equal(state, plain.reset(seed=handed_on)[0])
+    with pytest.raises(gymnasium.error.Error, match="Seed must be greater or equal to zero"):
+        make().reset(seed=-1)
 
 
 class Blind(gymnasium.Env):
