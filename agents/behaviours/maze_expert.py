@@ -64,11 +64,9 @@ class MazeExpert(Behaviour):
         if "goal" in factors:
             new = np.where(state["fresh"][:, None], factors["goal"], new)
         arrived = np.sqrt(((state["target"] - location) ** 2).sum(axis=1)) <= ARRIVED * grid.scale
-        unreachable = ways[(*grid.cell(state["target"]).T, *here.T)][:, 0] < 0
-        target = np.where((arrived | unreachable | state["fresh"])[:, None], new, state["target"])
+        target = np.where((arrived | state["fresh"])[:, None], new, state["target"])
         there = grid.cell(target)
-        next_cell = ways[(*there.T, *here.T)]
-        aim = np.where((here == there).all(axis=1)[:, None] | (next_cell < 0), target, grid.px(next_cell))
+        aim = np.where((here == there).all(axis=1)[:, None], target, grid.px(ways[(*there.T, *here.T)]))
         force = STIFFNESS * (aim - location) / grid.scale - DAMPING * factors["velocity"]
         wander = random.uniform(random.fold_in(key, 2), (2,), -1, 1)
         action = (1 - self.noise) * np.clip(force, -1, 1) + self.noise * wander

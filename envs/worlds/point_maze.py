@@ -125,7 +125,7 @@ class PointMaze(GoalWorld, DrawnWorld):
         return {**state, "location": location, "velocity": velocity}
 
     def distance(self, state: State, factor: str, aim: NDArray) -> NDArray[np.float64]:
-        """The length of the way along the centres of cells: straight within two cells, or where no way leads."""
+        """The length of the way along the centres of cells: straight within two cells, or into a wall."""
         straight = super().distance(state, factor, aim)
         if factor != "location":
             return straight
@@ -198,7 +198,7 @@ class Ways(NamedTuple):
     """The shortest ways through a maze from every cell to every other one, by the cells where they end and begin.
 
     Attributes:
-        first: the next cell (row, column) on the way, [rows, columns, rows, columns, 2]; −1 where no way leads.
+        first: the next cell (row, column) on the way, [rows, columns, rows, columns, 2]; −1 at walls.
         last: the last cell before the end, likewise; the end itself where the way has no other.
         steps: how many there are from cell to cell, [rows, columns, rows, columns]; −1 likewise.
     """
@@ -230,7 +230,8 @@ def read_maze(maze: str | Sequence[str]) -> NDArray[np.bool_]:
     """The cells of a maze, True for walls: [rows, columns].
 
     Raises:
-        ValueError: an unknown name or sign, rows that differ in length, a border that is open, no free cell.
+        ValueError: an unknown name or sign, rows that differ in length, a border that is open, no free cell, or some
+            that no way leads to.
     """
     if isinstance(maze, str):
         if "\n" not in maze.strip() and maze not in MAZES:
@@ -249,6 +250,13 @@ def read_maze(maze: str | Sequence[str]) -> NDArray[np.bool_]:
     border = np.concatenate([cells[0], cells[-1], cells[:, 0], cells[:, -1]])
     if not border.all():
         raise ValueError(f"a maze must be closed: walls ('#') all around, got {rows!r}")
+    reached = np.zeros_like(cells)
+    reached.flat[cells.argmin()] = True
+    for _ in range(cells.size):
+        beside = reached[:-2, 1:-1] | reached[2:, 1:-1] | reached[1:-1, :-2] | reached[1:-1, 2:]
+        reached[1:-1, 1:-1] |= beside & ~cells[1:-1, 1:-1]
+    if not (reached | cells).all():
+        raise ValueError(f"a maze must be of one part: a way between all free cells ('.'), got {rows!r}")
     return cells
 
 

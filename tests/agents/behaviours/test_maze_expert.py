@@ -63,16 +63,6 @@ def test_maze_expert__takes_the_shortest_way(keys):
     pytest.fail("the goal is four cells away")
 
 
-def test_maze_expert__looks_elsewhere_if_no_way_leads_to_its_target(keys):
-    maze = ["#####", "#.#.#", "#.#.#", "#.###", "#####"]
-    world, n = PointMaze(50, maze), 100
-    _, _, targets = run(world, MazeExpert(maze), keys(n), 60)
-    start = world.grid.cell(world.initial(keys(n))["location"])
-    apart = (world.grid.cell(targets.reshape(-1, 2))[:, 1] != np.tile(start[:, 1], 60)).reshape(60, n)
-    assert 0.2 < apart[0].mean() < 0.6
-    assert (~apart).any(axis=0).all()
-
-
 def test_maze_expert__noise_is_a_share_of_the_force(keys):
     world, key = PointMaze(), keys(4000)
     (_, clean, _), (_, half, _), (_, wild, _) = (run(world, MazeExpert(noise=noise), key, 1) for noise in (0, 0.5, 1))
