@@ -70,7 +70,7 @@ def _training(out: Path, manifest: dict[str, Any], column: str) -> Iterator[NDAr
 
 
 def _frame_moments(out: Path, manifest: dict[str, Any]) -> dict[str, list[float]]:
-    """From histograms of the bytes, in some 16 384 frames evenly spaced, and at every time of episodes of one length."""
+    """From histograms of the bytes, in some 16 384 frames, evenly spaced and of every time of an episode."""
     channels = manifest["frame_shape"][-1]
     counts = np.zeros((channels, 256), np.int64)
     shards = list(_training(out, manifest, "frames"))
