@@ -28,6 +28,8 @@ SHIPPED_HELD_OUT = ("astronaut", "stereo_motorcycle", "gravel", "hubble_deep_fie
 ZOOMS = (2.0, 4.0, 8.0)  # a picture's size in frames
 SMALL = 8 / 7  # for pictures less than twice the size of a frame: the paper's crop of 28 px out of CIFAR's 32
 PERIOD = 100  # steps in which a moving photograph is zoomed in and out
+Album = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]
+"""Pictures in one array: pixels [sum of H·W, 1 or 3], where each starts [m], its height and width [m, 2]."""
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 
 
@@ -47,6 +49,7 @@ class Photographs(Source):
         zoom: a moving crop shows between 1 and 1 + zoom times the width of a frame, if the picture is so large.
         recolour: of training's crops, half in colours of their own: few pictures lack many colours, and what has never
             seen a red background takes red for the agent.
+        split: whether held-out episodes show other pictures than training. If not, both show crops of all.
 
     Raises:
         ValueError: a limit below 1; a speed or a zoom that is negative or not finite.
@@ -59,6 +62,7 @@ class Photographs(Source):
     speed: float = 1.0
     zoom: float = 0.25
     recolour: bool = False
+    split: bool = True
 
     def __post_init__(self) -> None:
         require_whole_or_none(limit=self.limit)
@@ -68,7 +72,7 @@ class Photographs(Source):
 
     def sample(self, key: Key, frame_shape: tuple[int, int, int], held_out: bool) -> NDArray[np.uint8]:
         height, width, _ = frame_shape
-        pixels, start, size = _album(self.path, self.limit, frame_shape, held_out)
+        pixels, start, size = self._album(frame_shape, held_out)
         picture = random.integers(random.fold_in(key, 0), len(start))
         top = random.integers(random.fold_in(key, 1), size[picture, 0] - height + 1)
         left = random.integers(random.fold_in(key, 2), size[picture, 1] - width + 1)
@@ -88,7 +92,7 @@ class Photographs(Source):
     def _moved(self, key: Key, time: NDArray[np.int64], frame_shape: tuple[int, ...], held_out: bool) -> State:
         """The crops at step ``time`` [n]."""
         height, width, channels = frame_shape
-        pixels, start, size = _album(self.path, self.limit, (height, width, channels), held_out)
+        pixels, start, size = self._album((height, width, channels), held_out)
         picture = random.integers(random.fold_in(key, 0), len(start))
         mirrored = random.integers(random.fold_in(key, 1), 2) == 1
         low, span = self._path(random.fold_in(key, 2), time, np.array([height, width]), size[picture])
@@ -98,6 +102,9 @@ class Photographs(Source):
             image[i] = _cut(whole, low[i], span[i], height, width)
         image[mirrored] = image[mirrored, :, ::-1]
         return {"key": key, "image": self._coloured(random.fold_in(key, 3), image, held_out)}
+
+    def _album(self, frame_shape: tuple[int, int, int], held_out: bool) -> Album:
+        return _album(self.path, self.limit, frame_shape, (held_out,) if self.split else (False, True))
 
     def _coloured(self, key: Key, image: NDArray[np.uint8], held_out: bool) -> NDArray[np.uint8]:
         """Crops [n, H, W, C], half of them with every channel scaled and shifted, and of half of these reversed."""
@@ -145,12 +152,11 @@ def _cut(
 
 
 @functools.lru_cache(maxsize=8)
-def _album(
-    path: str | None, limit: int | None, frame_shape: tuple[int, int, int], held_out: bool
-) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
-    """All pictures in one array: pixels [sum of H·W, 1 or 3], where each starts [m], its height and width [m, 2]."""
-    pictures = _shipped(held_out) if path is None else _stored(Path(path), held_out)
-    sized = [image for picture in itertools.islice(pictures, limit) for image in _resized(picture, frame_shape)]
+def _album(path: str | None, limit: int | None, frame_shape: tuple[int, int, int], parts: tuple[bool, ...]) -> Album:
+    """The pictures that are held out, or those that are not, or both, at every size."""
+    shown = (_shipped(held_out) if path is None else _stored(Path(path), held_out) for held_out in parts)
+    pictures = itertools.chain.from_iterable(itertools.islice(part, limit) for part in shown)
+    sized = [image for picture in pictures for image in _resized(picture, frame_shape)]
     pixels = np.concatenate([image.reshape(-1, image.shape[2]) for image in sized])
     start = np.cumsum([0] + [image.shape[0] * image.shape[1] for image in sized[:-1]])
     return pixels, start, np.array([image.shape[:2] for image in sized])

@@ -174,6 +174,14 @@ def test_folder__holds_out_every_fifth_picture(tmp_path, keys):
     assert greys(path, keys, held_out=False) == set(range(10, 130, 10)) - {20, 70, 120}
 
 
+@pytest.mark.parametrize("held_out", [False, True])
+def test_folder__shows_all_pictures_in_all_episodes_if_it_is_not_split(held_out, tmp_path, keys):
+    crops = Photographs(save(tmp_path, flat(20, 60, 100, 140, 180, 220)), split=False).sample(
+        keys(200), FRAME, held_out
+    )
+    assert set(np.unique(crops).tolist()) == {20, 60, 100, 140, 180, 220}
+
+
 def test_folder__passes_over_what_is_no_picture(tmp_path, keys):
     (tmp_path / "000-notes.txt").write_text("not a picture")
     (tmp_path / "001-folder").mkdir()
