@@ -84,7 +84,7 @@ def test_explain__a_copy_of_static_noise_is_as_good_as_anything_can_be_to_vicreg
     losses = explained(trained("static"), supervised("static"))["losses"]
     assert losses.keys() == {"trained", "copy", "controlled", "supervised"}
     for same in ("copy", "controlled"):  # to VICReg they are the same
-        assert losses[same]["terms"]["invariance"] == 0
+        assert losses[same]["terms"]["invariance"] < 1e-9
         assert BOUND <= losses[same]["total"] < BOUND + 2
     for other in ("trained", "supervised"):  # the former has never been trained
         assert losses[other]["total"] > BOUND + 5
@@ -116,7 +116,7 @@ def test_explain__only_what_asks_about_actions_tells_the_dot_from_noise_that_dri
     for objective in ("vicreg", "vicreg_temporal"):
         losses = explained(trained("drifting", f"objective={objective}"))["losses"]
         assert losses["copy"]["total"] == pytest.approx(losses["controlled"]["total"], abs=2)
-        assert losses["copy"]["total"] < BOUND + 3
+        assert losses["copy"]["total"] < BOUND + 4
     losses = explained(trained("drifting", "objective=vicreg_counterfactual"))["losses"]
     assert losses["copy"]["terms"]["counterfactual_variance"] == pytest.approx(0.99)
     assert losses["controlled"]["terms"]["counterfactual_variance"] < 0.1
@@ -147,7 +147,7 @@ def test_explain__a_model_of_several_frames_is_judged_from_its_first_whole_laten
     trained: Runs, supervised: Callable[[str], Path]
 ) -> None:
     losses = explained(trained("static", "model.frames=3"), supervised("static"), steps=20)["losses"]
-    assert losses["copy"]["terms"]["invariance"] == 0
+    assert losses["copy"]["terms"]["invariance"] < 1e-9
     assert BOUND <= losses["copy"]["total"] < BOUND + 2 < losses["supervised"]["total"]
 
 
