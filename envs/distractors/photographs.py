@@ -38,7 +38,7 @@ class Photographs(Source):
     """Random crops of photographs, at random zooms and mirrored at random; grey if the frame has one channel.
 
     With ``dynamics=playing`` the crop moves over its photograph in a random direction, turned back by the edges, while
-    it grows and shrinks again: panning and zooming. Training and held-out episodes show disjoint pictures.
+    it grows and shrinks again: panning and zooming. Training and held-out episodes show disjoint pictures if ``split``.
 
     Attributes:
         path: nothing for the photographs that scikit-image ships (eight, and four held out); a folder of pictures
@@ -194,8 +194,8 @@ def _stored(folder: Path, held_out: bool) -> Iterator[NDArray[np.uint8]]:
     chosen = [file for i, file in enumerate(files) if (i % 5 == 1) == held_out]
     if not chosen:
         raise FileNotFoundError(
-            f"photographs: {str(folder)!r} has {len(files)} picture(s); at least 2 are needed, because training and "
-            f"held-out episodes show different ones"
+            f"photographs: {str(folder)!r} has {len(files)} picture(s); at least 2 are needed: the second by name, and "
+            f"every fifth after it, are held out"
         )
     for file in chosen:
         yield np.asarray(opened(file))

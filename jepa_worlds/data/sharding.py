@@ -131,7 +131,8 @@ def _upgraded(there: Plain, now: Plain) -> list[str]:
     """Packages of others that draw and simulate, and have other versions now; none where frames are drawn here."""
     if now["render_backend"] in (None, "numpy"):
         return []
-    known = [name for name in VERSIONED_IF_PRESENT if name in there["versions"] and name in now["versions"]]
+    drawing = ("gymnasium", *VERSIONED_IF_PRESENT)
+    known = [name for name in drawing if name in there["versions"] and name in now["versions"]]
     before, after = ({name: header["versions"][name] for name in known} for header in (there, now))
     return list(differing("versions", before, after))
 

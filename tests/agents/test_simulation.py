@@ -85,7 +85,7 @@ def test_simulated_cost__goes_on_with_nothing_that_is_over():
     over = [bool(env.step(np.array([2]))[2][0]) for _ in range(12)]
     assert 1 < (steps := 1 + over.index(True)) < 6
     assert found[0, 0] == pytest.approx(steps / 12)
-    assert distances[0, 0] < 0.1  # it stays where it ended
+    assert distances[0, 0] < 0.05  # it stays where it ended
 
 
 def test_inner_world__is_beneath_all_that_changes_what_is_seen(env):

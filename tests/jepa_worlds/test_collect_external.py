@@ -74,14 +74,14 @@ def test_collect__goes_on_with_what_drew_before_alone(tmp_path, collect_to, pyga
     arguments = (*CARTPOLE, "num_envs=1", "shard_episodes=2")
     data, other = (collect_to(tmp_path / name, *arguments) for name in ("data", "other"))
     native = collect_to(tmp_path / "native", "shard_episodes=5")
-    now = {**versions(), "python": "9", "torch": "9", "pygame": "9"}
+    now = {**versions(), "python": "9", "torch": "9", "gymnasium": "9"}
     monkeypatch.setattr(collecting, "versions", lambda: now)
     collect_to(data, *arguments)  # where nothing is left to draw
     for path in (data, native):
         begun(path)
     begun(other, versions=now, render_backend="egl")
     collect_to(native, "shard_episodes=5")
-    with pytest.raises(ValueError, match=r"otherwise, with versions\.pygame='\S+' \(now '9'\): choose another folder"):
+    with pytest.raises(ValueError, match=r"otherwise, with versions\.gymnasium='\S+' \(now '9'\): choose another folder"):
         collect_to(data, *arguments)
     with pytest.raises(ValueError, match=r"otherwise, with render_backend='egl' \(now 'rgb_array'\): choose another"):
         collect_to(other, *arguments)

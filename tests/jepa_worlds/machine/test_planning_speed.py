@@ -132,6 +132,7 @@ def test_planning__has_every_row(monkeypatch):
             timing.best = {LOOP: 0.5, MODEL_ROWS["int8"]: 0.125}.get(timing.row, 0.25)
 
     monkeypatch.setattr(planning_speed, "measure", fixed)
+    monkeypatch.setattr(planning_speed, "has_int8", lambda: True)
     rows = dict(planning(settings()))
     names, free = list(MODEL_ROWS.values()), "shooting on a cost that is free"
     assert list(rows) == [*names, LOOP, free]
@@ -152,6 +153,7 @@ def test_planning__imagines_in_every_precision(monkeypatch):
         return plan_cost(costs, model, state, aims, bf16)
 
     monkeypatch.setattr(planning_speed, "plan_cost", spied)
+    monkeypatch.setattr(planning_speed, "has_int8", lambda: True)
     list(planning(settings(planners={})))
     assert seen == [
         (x, count, bf16) for count in (1, 2) for x, bf16 in (("fp32", False), ("fp32", True), ("int8", False))
@@ -171,12 +173,18 @@ def test_planning__leaves_out_what_the_device_lacks(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("device", "bf16", "lacks"),
-    [("cpu", False, []), ("cuda", True, ["int8"]), ("cuda", False, ["bf16", "int8"]), ("mps", True, ["bf16", "int8"])],
+    ("device", "bf16", "quick", "lacks"),
+    [
+        ("cpu", False, True, []),
+        ("cpu", False, False, ["int8"]),
+        ("cuda", True, True, ["int8"]),
+        ("cuda", False, True, ["bf16", "int8"]),
+        ("mps", True, True, ["bf16", "int8"]),
+    ],
 )
-def test_devices__have_precisions(device, bf16, lacks, monkeypatch):
+def test_devices__have_precisions(device, bf16, quick, lacks, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
-    monkeypatch.setattr(planning_speed, "has_int8", lambda: True)
+    monkeypatch.setattr(planning_speed, "has_int8", lambda: quick)
     assert list(planning_speed._left_out(torch.device(device))) == lacks
 
 
@@ -188,7 +196,8 @@ def test_planners__of_the_configuration_search_on_a_free_cost():
     assert all(rows[f"{name} on a cost that is free"]["2"] > 0 for name in planners)
 
 
-def test_benchmark__prints_a_table_of_planning_and_writes_results(tmp_path: Path, capsys):
+def test_benchmark__prints_a_table_of_planning_and_writes_results(tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.setattr(planning_speed, "has_int8", lambda: True)
     benchmark.main(OmegaConf.create({**settings(), "out": str(tmp_path / "out")}))
     metrics = json.loads((tmp_path / "out" / "results.json").read_text())["metrics"]["planning"]
     assert list(metrics) == [*MODEL_ROWS.values(), LOOP, "shooting on a cost that is free"]
