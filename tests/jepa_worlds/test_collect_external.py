@@ -81,7 +81,7 @@ def test_collect__goes_on_with_what_drew_before_alone(tmp_path, collect_to, pyga
         begun(path)
     begun(other, versions=now, render_backend="egl")
     collect_to(native, "shard_episodes=5")
-    with pytest.raises(ValueError, match=r"otherwise, with versions\.gymnasium='\S+' \(now '9'\): choose another folder"):
+    with pytest.raises(ValueError, match=r"otherwise, with versions\.gymnasium='\S+' \(now '9'\): choose another"):
         collect_to(data, *arguments)
     with pytest.raises(ValueError, match=r"otherwise, with render_backend='egl' \(now 'rgb_array'\): choose another"):
         collect_to(other, *arguments)
