@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from jepa_worlds.data.collecting import Collection, collect
 from jepa_worlds.policies.behaviours import identified, make_behaviour
-from jepa_worlds.shared.app import Plain, command, plain, require_types
+from jepa_worlds.shared.app import command, plain, require_types
 from jepa_worlds.shared.runs import CONFIG, write_config
 
 
@@ -28,9 +28,8 @@ def main(config: DictConfig) -> Path:
     if settings["out"] in (None, ""):
         raise ValueError(f"out must be the folder that the dataset goes to, got {settings['out']!r}")
     out = Path(str(settings["out"]))
-    wanted: Plain = {name: settings.get(name) for name in Collection.__dataclass_fields__}
     trust = tuple(settings["trust"])
-    collection = Collection(**wanted)
+    collection = Collection.of(settings)
     behaviour = make_behaviour(collection.behaviour, trust)
     collect(replace(collection, behaviour=identified(collection.behaviour)), behaviour, out, trust)
     if not (out / CONFIG).is_file():  # a finished dataset is left as it is

@@ -195,8 +195,9 @@ def _said(row: Plain) -> str:
     said = f"{row['name']}: {how} on {data['path']} ({data['hash'][:12]})"
     if "episodes" not in data:
         return said
-    length, behaviour = data["episode_length"], _classes(data["behaviour"])
-    return f"{said}, {data['episodes']} episodes of {length} steps in {_worlds(data)} under {behaviour}"
+    length, behaviour = data["episode_length"], _classes(data["behaviour"])  # an imported dataset has neither
+    steps, under = f" of {length} steps" if length else "", f" under {behaviour}" if behaviour else ""
+    return f"{said}, {data['episodes']} episodes{steps} in {_worlds(data)}{under}"
 
 
 def _worlds(config: Plain) -> str:

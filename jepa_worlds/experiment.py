@@ -61,6 +61,8 @@ def main(config: DictConfig) -> Plain:
     if settings["list"]:
         _tell([f"{number:4} {'done' if job.done else '-':4} {job.cell}" for number, job in enumerate(jobs)])
         return {}
+    if settings["given"]:
+        _tell([_taken(jobs, settings)])
     write_config(out, settings)
     failures: Failures = {}
     try:
@@ -89,6 +91,13 @@ def _checked(settings: Plain) -> Grid:
         raise ValueError(f"job must be the number of a cell, or null for all, got {job!r}; list=true numbers them")
     chosen_device(settings["device"])
     return read_grid(settings)
+
+
+def _taken(jobs: Sequence[Job], settings: Plain) -> str:
+    """How many cells other studies have."""
+    count = sum(job.given is not None for job in jobs)
+    hint = "; those that are not explained are left, unless explain=false" if settings["explain"] else ""
+    return f"given: {count} of {len(jobs)} cells{hint}"
 
 
 def _folder(settings: Plain, grid: Grid) -> Path:

@@ -23,7 +23,7 @@ from jepa_worlds.data.collecting import Collection, rollouts
 from jepa_worlds.data.environments import native_ids
 from jepa_worlds.pictures.figures import newest
 from jepa_worlds.pictures.video import BACKGROUND, INK, SUFFIXES, check_writable, write_images
-from jepa_worlds.shared.app import CONFIGS, Plain, command, composed, plain
+from jepa_worlds.shared.app import CONFIGS, command, composed, plain
 from jepa_worlds.shared.build import build
 from jepa_worlds.shared.files import atomic
 
@@ -102,8 +102,7 @@ def _seen(overrides: Sequence[str], settings: dict[str, Any], seed: int) -> Film
     """What is seen of the episode of a seed."""
     fixed = ["episodes=1", f"episode_length={settings['steps']}", "num_envs=1", f"seed={seed}", "out="]
     config = plain(composed("collect", [*settings["collect"], *fixed, *overrides]))
-    wanted: Plain = {name: config.get(name) for name in Collection.__dataclass_fields__}
-    collection = Collection(**wanted)
+    collection = Collection.of(config)
     env = collection.make("train")
     try:
         columns = rollouts(env, build(collection.behaviour), collection.seed, range(1), settings["steps"])

@@ -1,6 +1,6 @@
 """Train a world model on a dataset.
 
-python -m jepa_worlds.train data=data/static model=jepa objective=vicreg_counterfactual steps=600 out=runs/dot
+python -m jepa_worlds.train data=data/static objective=vicreg_counterfactual_idm optimizer.lr=0.0065 out=runs/dot
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main(config: DictConfig, report: Callable[[float], object] = lambda steps: N
         config.spec = spec(dataset, config.model.get("frames", 1))
     settings = plain(config) | {"dataset_hash": dataset.content_hash}
     require_types(settings, trust=list)
-    schedule = Schedule(**{name: settings[name] for name in Schedule.__dataclass_fields__})
+    schedule = Schedule.of(settings)
     settings |= _begun(run, settings)
     if (run / CARD).is_file():
         return run

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,16 @@ class Collection:
         if type(self.seed) is not int or not 0 <= self.seed < 2**64:
             raise ValueError(f"seed must be an integer from 0 to 2**64 - 1, got {self.seed!r}")
         self.splits()
+
+    @classmethod
+    def of(cls, settings: Mapping[Any, Any]) -> Collection:
+        """The collection of a configuration; what it lacks is None.
+
+        Raises:
+            ValueError: a value that is out of range.
+        """
+        wanted: dict[str, Any] = {field.name: settings.get(field.name) for field in fields(cls)}
+        return cls(**wanted)
 
     def splits(self) -> dict[Split, tuple[int, int]]:
         """First episode of each split, and the one after its last."""

@@ -115,7 +115,7 @@ def training(settings: Settings) -> Iterator[Row]:
             chosen, model, batch = prepared(dataset, windows, [*settings["train"], *overrides])
             precision = chosen_precision(chosen["precision"], model, batch)
             optimizer = build(chosen["optimizer"], ("agents", "torch.optim"), params=model.parameters())
-            schedule = Schedule(**{key: chosen[key] for key in Schedule.__dataclass_fields__})
+            schedule = Schedule.of(chosen)
             weights = chosen["objective"]["weights"]
             trainer = Trainer(model, weights, optimizer, schedule, precision == "bf16", chosen["compile"])
             frames = rate(3 * schedule.batch_size * 17, settings["seconds"], _steps, trainer, windows, 3)

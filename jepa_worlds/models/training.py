@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +54,16 @@ class Schedule:
             raise ValueError(f"warmup is a share of the steps, in [0, 1), got {self.warmup!r}")
         if not (isinstance(self.clip, (int, float)) and self.clip > 0):
             raise ValueError(f"clip must be a positive number (inf for none), got {self.clip!r}")
+
+    @classmethod
+    def of(cls, settings: Mapping[Any, Any]) -> Schedule:
+        """The schedule of a configuration; what it lacks is None.
+
+        Raises:
+            ValueError: a value that is out of range.
+        """
+        wanted: dict[str, Any] = {field.name: settings.get(field.name) for field in fields(cls)}
+        return cls(**wanted)
 
     def factor(self, step: int) -> float:
         """The learning rate at a step as a share of its peak: linear warm-up, then cosine to a thousandth."""

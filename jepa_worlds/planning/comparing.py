@@ -106,7 +106,7 @@ class Comparison:
         size = sum(there["sizes"]) if "sizes" in there else int(arena.space.sample().size)
         for name, fitted in self.fitted.items():
             spec = fitted.card["spec"]
-            if (spec["action_dim"], spec.get("action_sizes", [])) != (size, there.get("sizes", [])):
+            if (spec["action_dim"], spec["action_sizes"]) != (size, there.get("sizes", [])):
                 raise ValueError(
                     f"the actions of {self.protocol.env['id']} are {arena.space}, the model in {name} takes "
                     f"{spec['action_dim']} numbers: choose the protocol of the worlds that it was trained on"

@@ -21,8 +21,7 @@ from jepa_worlds.shared.files import read_json, write_json
 def sizes(model: WorldModel, card: dict[str, Any]) -> dict[str, Any]:
     """What the configuration of a head has to know of a run: ``${spec.…}`` in ``configs/head``."""
     goal = model.achieved_goal(torch.zeros(1, model.latent_dim, device=next(model.parameters()).device))
-    own = {"latent_dim": model.latent_dim, "goal_dim": goal.shape[1]}
-    return {**card["spec"], **own, "action_sizes": card["spec"].get("action_sizes", [])}
+    return {**card["spec"], "latent_dim": model.latent_dim, "goal_dim": goal.shape[1]}
 
 
 def new_head(config: dict[str, Any], seed: int, trust: Sequence[str] = ()) -> Head:

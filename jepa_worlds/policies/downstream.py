@@ -40,7 +40,7 @@ from jepa_worlds.shared.runs import differing
 
 CURVE, SETTINGS, CHECKPOINT, BEST, REPLAY = "curve.json", "training.json", "checkpoint", "best", "replay_buffer.pkl"
 STARTS = 1_000_000_007  # seed of the episodes that policies are evaluated on, the same for all
-FREE = ("folder", "device", "seconds")  # may differ when a training is taken up again
+FREE = ("folder", "device", "seconds", "trust")  # may differ when a training is taken up again
 SAVING = 0.1  # share of the time that goes into checkpoints at most; replay buffers of frames are large
 
 
@@ -270,4 +270,4 @@ def _settings(training: Training) -> Plain:
     run = training.finetune or training.sees.get("latents")
     weights = digest(Path(run) / WEIGHTS) if run and (Path(run) / WEIGHTS).is_file() else None
     settings = {name: value for name, value in asdict(training).items() if name not in FREE}
-    return settings | {"trust": list(training.trust), "weights": weights}
+    return settings | {"weights": weights}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jepa_worlds.data.dataset import ORIGIN, SPLITS, Dataset, known_manifest
+from jepa_worlds.data.dataset import ORIGIN, SPLITS, Dataset
 from jepa_worlds.models.checkpoint import load, read_card
 from jepa_worlds.models.training import chosen_device
 from jepa_worlds.probing.model_probe import ModelProbe
@@ -53,9 +53,9 @@ def fitting_dataset(card: dict[str, Any], path: str | None, verify: bool) -> Dat
         )
     actions = len(dataset.statistics("actions")[0])
     choices = dataset.manifest["action"].get("sizes", [])
-    if choices != card["spec"].get("action_sizes", []):
+    if choices != card["spec"]["action_sizes"]:
         raise ValueError(
-            f"the model takes actions that are choices among {card['spec'].get('action_sizes', [])}, dataset "
+            f"the model takes actions that are choices among {card['spec']['action_sizes']}, dataset "
             f"{str(dataset.path)!r} has {choices} ([]: none): choose another with data=…, or train a model on this one"
         )
     if actions != card["spec"]["action_dim"]:
@@ -67,15 +67,15 @@ def fitting_dataset(card: dict[str, Any], path: str | None, verify: bool) -> Dat
 
 
 def _refuse_seen(card: dict[str, Any], dataset: Dataset) -> None:
-    """Refuse a dataset that holds out episodes that a model was trained on, as far as it is known how its data came.
+    """Refuse a dataset that holds out episodes that a model was trained on.
 
     Datasets of one origin share their episodes by number, and hold out those after the ones to train on.
 
     Raises:
         ValueError: there are such episodes.
     """
-    there, before = dataset.manifest, card.get("collected") or known_manifest(card["dataset"])
-    if dataset.content_hash == card["dataset"]["hash"] or any(there[name] != before.get(name) for name in ORIGIN):
+    there, before = dataset.manifest, card["collected"]
+    if dataset.content_hash == card["dataset"]["hash"] or any(there[name] != before[name] for name in ORIGIN):
         return
     first, end = there["splits"]["train"][1], before["splits"]["train"][1]
     if first < end:

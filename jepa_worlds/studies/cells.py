@@ -87,8 +87,9 @@ class Job:
     @property
     def probed(self) -> bool:
         """Whether it was probed as asked for."""
-        folder, wanted = self.run / PROBE, _but(resolved(self.probe), NOT_PROBE)
-        return (folder / RESULTS).is_file() and _but(read_config(folder), NOT_PROBE) == wanted
+        folder, free = self.run / PROBE, (*NOT_PROBE, "trust")
+        wanted = _but(resolved(self.probe), free)
+        return (folder / RESULTS).is_file() and _but(read_config(folder), free) == wanted
 
     @property
     def planned(self) -> bool:
@@ -161,10 +162,9 @@ def _configured(command: str, overrides: tuple[str, ...]) -> Plain:
         config = composed(command, [*needed[command], *words])
         require_all(config)
         if command == "collect":
-            settings = plain(config)
-            Collection(**{name: settings[name] for name in Collection.__dataclass_fields__})
+            Collection.of(plain(config))
         elif command == "train":
-            Schedule(**{name: config[name] for name in Schedule.__dataclass_fields__})
+            Schedule.of(config)
         elif command == "plan":
             settings = plan.read_settings(config)
             plan.check(settings)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MARKERS = "os^DvP<X>*pdh"  # as many as share no divisor with the number of colours: 84 looks
+MARKERS = "os^DvP<X>*pdh"  # as many as share no divisor with the number of colours: 91 looks
 WIDTH = 11.0  # inches of a figure
 IN_A_LINE = 5  # entries of a legend, at most
 TITLE = 34  # letters of a title in a line

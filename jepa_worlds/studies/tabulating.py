@@ -1,4 +1,4 @@
-"""The tables of a report, and its sentences: what was found, and what each method is."""
+"""The tables of a report."""
 
 from __future__ import annotations
 

@@ -101,6 +101,19 @@ def test_evaluate__prints_a_table_the_data_and_how_to_film(
     assert f"jepa_worlds.record run={compared / 'tiny' / 'seed-0' / 'best'} " in said
 
 
+def test_evaluate__says_of_imported_data_what_is_known() -> None:
+    known = {"path": "data/mine", "hash": "0" * 64, "objective": {"terms": {"vicreg": {}}}, "steps": 2, "episodes": 50}
+    data = {
+        **known,
+        "episode_length": None,
+        "behaviour": {"imported": "mine"},
+        "env": {"id": "mine"},
+        "distractor": None,
+    }
+    said = evaluate._said({"name": "tiny", "dataset": data})
+    assert said == "tiny: vicreg, 2 steps on data/mine (000000000000), 50 episodes in mine"
+
+
 def test_evaluate__adds_seeds_and_leaves_what_is_trained(
     compared: Path, run: Path, tmp_path: Path, undrawn: None
 ) -> None:

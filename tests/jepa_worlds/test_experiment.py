@@ -235,6 +235,11 @@ def test_experiment__does_nothing_twice(study: Path, studied: tuple[Path, Plain]
         assert {**now, "commands": None} == {**before, "commands": None}
 
 
+def test_experiment__trusts_others_and_does_nothing_twice(study: Path, studied: tuple[Path, Plain], idle: None) -> None:
+    again = run(study, "explain=true", "trust=[tests]")
+    assert [row["metrics"] for row in again["rows"]] == [row["metrics"] for row in studied[1]["rows"]]
+
+
 def test_experiment__of_other_settings_adds_to_what_is_there(study: Path) -> None:
     before = names(study / "runs"), names(study / "data")
     content = run(study, *ONE, "methods=[vicreg]", "steps=3")
@@ -250,7 +255,9 @@ def test_experiment__takes_over_what_another_study_has(
     there = {row["name"]: row for row in studied[1]["rows"]}
     for other in (studied[0], studied[0] / "results.json"):
         out = tmp_path / other.name
+        capsys.readouterr()
         found = run(out, "explain=true", f"given=['{other}']")
+        assert capsys.readouterr().out.startswith(f"given: {len(CELLS)} of {len(CELLS)} cells; those that are not ex")
         assert {row["name"]: row for row in found["rows"]} == there and found["failed"] == []
         assert run(out, "job=0", f"given=['{other}']") == {}
         assert not (out / "runs").exists()

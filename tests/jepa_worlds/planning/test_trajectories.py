@@ -93,8 +93,8 @@ def test_trajectories__say_what_goals_latents_achieve(races: Dataset) -> None:
 
     whole, part = trajectories(FirstPixels(), races), trajectories(Sums(), races)
     assert torch.equal(whole.goals, whole.latents) and torch.equal(part.goals, part.latents[:, :3])
-    told = sizes(Sums(), {"spec": {"action_dim": 3, "frame_shape": [1, 2, 2]}})  # to heads
-    assert told == {"action_dim": 3, "frame_shape": [1, 2, 2], "latent_dim": 4, "goal_dim": 3, "action_sizes": []}
+    told = sizes(Sums(), {"spec": {"action_dim": 3, "action_sizes": []}})  # to heads
+    assert told == {"action_dim": 3, "action_sizes": [], "latent_dim": 4, "goal_dim": 3}
 
 
 def test_trajectories__of_the_first_episodes(races: Dataset) -> None:
