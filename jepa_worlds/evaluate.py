@@ -31,6 +31,7 @@ from jepa_worlds.shared.jobs import cores, run_jobs
 from jepa_worlds.shared.runs import RESULTS, claimed, protocol_id, results, run_name, write_config, write_results
 
 COLLECTED = ("env", "distractor", "behaviour", "episodes", "episode_length")  # how data came about
+ON_A_GPU = 4  # policies at a time, each with a context of its own
 
 
 def main(config: DictConfig) -> Plain:
@@ -120,7 +121,8 @@ def _run(trainings: Sequence[Training], settings: Plain) -> None:
     total, done = sum(training.timesteps for training in left), sum(map(trained, left))
     bar = {"desc": f"train {len(left)} policies", "unit": "step", "unit_scale": True, "smoothing": 0.05}
     with tqdm(total=total, initial=done, **bar) as progress:  # type: ignore[call-overload]
-        failures = run_jobs(train_policy, left, settings["jobs"] or cores(), progress)
+        workers = settings["jobs"] or min(cores(), cores() if left[0].device == "cpu" else ON_A_GPU)
+        failures = run_jobs(train_policy, left, workers, progress)
     failed = [f"{training.folder}: {why}" for training, why in zip(left, failures, strict=True) if why]
     if failed:
         count = f"{len(failed)} of {len(left)} policies failed, the others are kept"

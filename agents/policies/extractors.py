@@ -50,6 +50,7 @@ class WorldModelExtractor(BaseFeaturesExtractor):
                 f"through Pixels({model.context}), got {observation_space}"
             )
         super().__init__(observation_space, model.latent_dim * (1 + goal))
+        self.scale_known = False
         self.images, self.context = images, model.context
         self.model = deepcopy(model).eval().requires_grad_()
         try:
@@ -67,8 +68,12 @@ class WorldModelExtractor(BaseFeaturesExtractor):
         Raises:
             ValueError: images that Stable-Baselines3 has scaled to 0…1.
         """
-        if observations.frac().any():
-            raise ValueError('world models see images from 0 to 255: give policy_kwargs={"normalize_images": False}')
+        if not self.scale_known:  # looked at until an image tells, as a GPU has to be waited for
+            if observations.frac().any():
+                raise ValueError(
+                    'world models see images from 0 to 255: give policy_kwargs={"normalize_images": False}'
+                )
+            self.scale_known = bool(observations.any())
         frames = observations.unflatten(1, (self.images, -1))  # [B, K + goal, C, H, W]
         seen = frames.split([self.context, self.images - self.context], dim=1)
         return torch.cat([self.model.encode(x)[:, -1] for x in seen if x.shape[1]], dim=1)

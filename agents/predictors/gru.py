@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 
@@ -20,4 +21,7 @@ class GRUPredictor(nn.Module):
 
     def forward(self, context: Tensor, actions: Tensor) -> Tensor:
         start = context[:, -1].unsqueeze(0).contiguous()  # [1 layer, B, D]
+        if actions.is_cuda:  # autocast runs cuDNN's recurrent networks in float16, whatever it was asked for
+            with torch.autocast("cuda", enabled=False):
+                return self.gru(actions.float(), start.float())[0]
         return self.gru(actions, start)[0]

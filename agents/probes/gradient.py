@@ -34,6 +34,7 @@ class GradientProbe(Probe):
         self.hidden_dims, self.bias, self.standardise = tuple(hidden_dims), bias, standardise
         self.lr, self.epochs, self.batch_size, self.seed = lr, epochs, batch_size, seed
 
+    @torch.inference_mode(False)  # also where all else is for inference alone
     def fit(self, train: Samples, validation: Samples) -> None:
         device = train.features.device
         with torch.random.fork_rng(devices=[]):

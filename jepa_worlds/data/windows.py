@@ -59,15 +59,18 @@ class Windows:
             )
         frames_before = np.cumsum([0] + [len(frames) for frames in self._frames])
         steps_before = np.cumsum([0] + [len(shard.columns["actions"]) for shard in shards])
-        self._row = self._frame + frames_before[self._shard]  # of the first frame, among all frames of the split
-        self._action = self._step + steps_before[self._shard]
+        # Which windows and rows are taken is told where the frames are: a GPU that has them is never waited for.
+        self._here = self.device if resident else torch.device("cpu")
+        self._row = torch.from_numpy(self._frame + frames_before[self._shard]).to(self._here)  # of the first frame
+        self._action = torch.from_numpy(self._step + steps_before[self._shard]).to(self._here)
+        self._ahead = torch.arange(length, device=self._here)
         self._columns = {
             name: _single(np.concatenate([shard.columns[name] for shard in shards])).to(self.device)
             for name in ("actions", *(f"factors.{factor}" for factor in dataset.factors))
         }
         self._resident = self._on_device() if resident else None
         self._drawn: tuple[int, int] | None = None  # (seed, epoch) of the permutation that is kept
-        self._permutation = np.empty(0, np.int64)
+        self._permutation = torch.empty(0, dtype=torch.int64)
 
     def _on_device(self) -> Tensor:
         """All frames; shard by shard, so that no more than one of them is in memory beside the device's."""
@@ -92,32 +95,36 @@ class Windows:
         """
         if not 0 <= rank < ranks:
             raise ValueError(f"rank must be from 0 to {ranks - 1}, below ranks={ranks}; got {rank!r}")
-        position = (step * ranks + rank) * size + np.arange(size)
-        epoch, offset = np.divmod(position, len(self))
-        chosen = np.empty(size, np.int64)
-        for number in np.unique(epoch):
-            chosen[epoch == number] = self._order(seed, int(number))[offset[epoch == number]]
-        return self.take(chosen)
+        first, chosen = (step * ranks + rank) * size, list[Tensor]()
+        while size:
+            epoch, offset = divmod(first, len(self))
+            chosen.append(self._order(seed, epoch)[offset : offset + size])
+            first, size = first + len(chosen[-1]), size - len(chosen[-1])
+        return self.take(torch.cat(chosen))
 
-    def take(self, windows: NDArray[np.int64]) -> Batch:
+    def take(self, windows: Tensor | NDArray[np.int64]) -> Batch:
         """The windows of given numbers, as a batch."""
-        rows = torch.from_numpy(self._row[windows, None] + np.arange(self.length)).to(self.device)  # [B, T]
-        steps = torch.from_numpy(self._action[windows, None] + np.arange(self.length - 1)).to(self.device)
+        windows = torch.as_tensor(windows, device=self._here)
+        rows = (self._row[windows, None] + self._ahead).to(self.device)  # [B, T]
+        steps = (self._action[windows, None] + self._ahead[:-1]).to(self.device)
         batch = {name: x[rows].reshape(*rows.shape, -1) for name, x in self._columns.items() if name != "actions"}
         batch["actions"] = vectors(self._columns["actions"][steps], self._space)
-        frames = self._resident[rows] if self._resident is not None else self._copied(windows)
+        frames = self._resident[rows] if self._resident is not None else self._copied(windows.numpy())
         batch["frames"] = frames.permute(0, 1, 4, 2, 3)  # [B, T, H, W, C] -> [B, T, C, H, W]
         return batch
 
     def _copied(self, windows: NDArray[np.int64]) -> Tensor:
-        out = np.empty((len(windows), self.length, *self._frames[0].shape[1:]), np.uint8)
+        shape = (len(windows), self.length, *self._frames[0].shape[1:])
+        found = torch.empty(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
+        out = found.numpy()
         for i, (shard, frame) in enumerate(zip(self._shard[windows], self._frame[windows], strict=True)):
             out[i] = self._frames[shard][frame : frame + self.length]
-        return torch.from_numpy(out).to(self.device, non_blocking=True)
+        return found.to(self.device, non_blocking=True)
 
-    def _order(self, seed: int, epoch: int) -> NDArray[np.int64]:
+    def _order(self, seed: int, epoch: int) -> Tensor:
         if self._drawn != (seed, epoch):
-            self._drawn, self._permutation = (seed, epoch), np.random.default_rng([seed, epoch]).permutation(len(self))
+            order = np.random.default_rng([seed, epoch]).permutation(len(self))
+            self._drawn, self._permutation = (seed, epoch), torch.from_numpy(order).to(self._here)
         return self._permutation
 
 

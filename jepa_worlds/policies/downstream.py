@@ -58,7 +58,7 @@ class Training:
         timesteps: environment steps to train for.
         evaluations, episodes: how many evaluations after the first, which comes before training, and their episodes.
         seconds: training goes on until it has taken this long too, evaluation apart.
-        device: of policy and world model.
+        device: of the world model, and of the policy but for small ones, see `policy_device`.
         trust: packages beside `agents` and `envs` whose classes may be built.
 
     Raises:
@@ -77,6 +77,12 @@ class Training:
     seconds: float = 0.0
     device: str = "cpu"
     trust: tuple[str, ...] = ()
+
+    @property
+    def policy_device(self) -> str:
+        """Where the policy learns; small networks that are asked at every step are slower on a GPU than on the CPU."""
+        small = self.policy["algorithm"] in ("PPO", "A2C") and "pixels" not in self.sees
+        return "cpu" if small else self.device
 
     def __post_init__(self) -> None:
         numbers = {name: getattr(self, name) for name in ("timesteps", "evaluations", "episodes")}
@@ -136,7 +142,7 @@ def new_algorithm(training: Training, worlds: VecEnv) -> BaseAlgorithm:
         arguments["buffer_size"] = min(arguments["buffer_size"], training.timesteps + worlds.num_envs)
     env = VecNormalize(worlds, **_normalised(training))
     policy = {**training.policy, "arguments": arguments}
-    return make_algorithm(policy, env, training.seed, training.device, finetuned, training.trust)
+    return make_algorithm(policy, env, training.seed, training.policy_device, finetuned, training.trust)
 
 
 def _begun(training: Training) -> BaseAlgorithm:
@@ -147,7 +153,8 @@ def _begun(training: Training) -> BaseAlgorithm:
     worlds = VecMonitor(_worlds(training, held_out=False), str(monitor))
     if (checkpoint / CURVE).is_file():
         env = VecNormalize.load(str(checkpoint / NORMALISER), worlds)
-        model = getattr(stable_baselines3, training.policy["algorithm"]).load(checkpoint / POLICY, env, training.device)
+        algorithm = getattr(stable_baselines3, training.policy["algorithm"])
+        model = algorithm.load(checkpoint / POLICY, env, training.policy_device)
         if isinstance(model, OffPolicyAlgorithm):
             model.load_replay_buffer(checkpoint / REPLAY)
         model.set_random_seed(training.seed + model.num_timesteps)  # what was drawn before is not drawn again

@@ -117,6 +117,15 @@ def test_world_model_extractor__gives_the_same_latents_while_it_is_trained(make_
     assert not any(part.training for part in policy.features_extractor.model.modules())
 
 
+def test_world_model_extractor__refuses_scaled_images_after_black_ones(make_model):
+    env = ObservedVecEnv(worlds("MovingDotReach"), Pixels(1))
+    extractor = WorldModelExtractor(env.observation_space, make_model((16, 16, 1)), goal=True)
+    images = torch.zeros(2, *env.observation_space.shape)
+    extractor(images)
+    with pytest.raises(ValueError, match="from 0 to 255"):
+        extractor(images + 0.5)
+
+
 def test_world_model_extractor__refuses_scaled_images(make_model):
     env = ObservedVecEnv(worlds("MovingDotReach"), Pixels(1))
     model = learner("PPO", env, WorldModelExtractor, True, model=make_model((16, 16, 1)), goal=True)

@@ -40,6 +40,13 @@ def test_gradient_probe__linear_comes_close_to_ridge():
     assert ours < 1.05 * best
 
 
+def test_gradient_probe__is_fitted_also_where_all_else_is_for_inference():
+    train, probe = samples(200), GradientProbe(epochs=2)
+    with torch.inference_mode():
+        inside = fitted(GradientProbe(epochs=2), Samples(train.features * 1, train.targets * 1))
+    assert torch.equal(inside.predict(train.features), fitted(probe, train).predict(train.features))
+
+
 def test_gradient_probe__hidden_layers_fit_what_a_linear_probe_cannot():
     train, test = squares(1000), squares(500, seed=1)
     linear = fitted(GradientProbe(lr=0.02, epochs=15, batch_size=100), train)

@@ -41,6 +41,16 @@ def training(folder: Path, algorithm: str = "ppo", **changed: Any) -> Training:
     return Training(folder=str(folder), seed=0, task=task, policy=settings["policy"], **{**given, **changed})
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "sees", "device"),
+    [("ppo", {"latents": "x"}, "cpu"), ("ppo", {"pixels": 1}, "cuda"), ("sac", {"latents": "x"}, "cuda")],
+)
+def test_policy_device__is_a_gpu_for_what_is_large_or_learns_from_a_buffer(
+    tmp_path: Path, algorithm: str, sees: Plain, device: str
+) -> None:
+    assert training(tmp_path, algorithm, sees=sees, device="cuda").policy_device == device
+
+
 def curve(folder: Path) -> Plain:
     return dict(json.loads((folder / "curve.json").read_text()))
 
