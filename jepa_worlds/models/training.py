@@ -6,7 +6,6 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from jepa_worlds.data.windows import Windows
 from jepa_worlds.models.checkpoint import load_tensors, save_tensors
 from jepa_worlds.shared.bars import bar
 from jepa_worlds.shared.runs import MetricsLog
+from jepa_worlds.shared.seeding import random_state_kept
 from jepa_worlds.shared.signals import Stop
 
 STATE = "training.safetensors"
@@ -233,7 +233,7 @@ def diagnose(model: WorldModel, windows: Windows, batch_size: int) -> dict[str, 
     model.eval()
     device, first = next(model.parameters()).device, model.context - 1
     batch = {name: x.to(device) for name, x in windows.batch(0, count, seed=0).items()}
-    with _random_state_kept(device):
+    with random_state_kept(device):
         terms = diagnostics.mean_terms(model.loss, batch, batch_size)
         latents = model.encode(batch["frames"], batch["actions"]).float()[:, first:]
     if not (torch.isfinite(latents).all() and all(math.isfinite(number) for number in terms.values())):
@@ -247,11 +247,6 @@ def diagnose(model: WorldModel, windows: Windows, batch_size: int) -> dict[str, 
         "rankme": float(diagnostics.rankme(latents)),
         "action_sensitivity": float(diagnostics.action_sensitivity(model, latents, batch["actions"][:, first:])),
     }
-
-
-def _random_state_kept(device: torch.device) -> AbstractContextManager[None]:
-    """What draws random numbers in this context leaves those of training as they would have been."""
-    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
 def chosen_device(wanted: str) -> torch.device:
@@ -285,7 +280,7 @@ def chosen_precision(wanted: str, model: WorldModel, batch: Batch) -> str:
     amx = device.type == "cpu" and torch.cpu._is_amx_tile_supported()
     if not (amx or (device.type == "cuda" and torch.cuda.is_bf16_supported())):
         return "fp32"
-    with _random_state_kept(device):
+    with random_state_kept(device):
         seconds = {bf16: _seconds_a_step(copy.deepcopy(model), batch, bf16) for bf16 in (False, True)}
     return "bf16" if seconds[True] < seconds[False] else "fp32"
 

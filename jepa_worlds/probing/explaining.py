@@ -8,8 +8,7 @@ latents of the same make that know what actions move. An objective can be fooled
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from jepa_worlds.probing.scoring import ENCODED
 from jepa_worlds.shared.app import Plain
 from jepa_worlds.shared.build import build
 from jepa_worlds.shared.files import digest, read_json, write_json
+from jepa_worlds.shared.seeding import random_state_kept
 
 EXPLAINED = "explained.json"
 FITTED = 1024  # training windows that readouts are fitted to
@@ -95,14 +95,14 @@ def explain(
     dataset, place = fitting_dataset(card, None, verify=False), chosen_device(device)
     windows = split_windows(dataset, card["window"])
     batches = {split: _first(some, LIMITS[split], place) for split, some in windows.items()}
-    with _seeded(place):  # new weights are drawn wherever a model is built
+    with random_state_kept(place, seed=0):  # new weights are drawn wherever a model is built
         model = load(run, place, tuple(trust))
         truth = load(supervised, place, tuple(trust)) if supervised else None
         latents = model.encode(batches["test"]["frames"], batches["test"]["actions"]).float()[:, model.context - 1 :]
         losses: dict[str, Any] = {}
         unavailable: dict[str, str] = {}
         if card["objective"]["weights"]:
-            with _seeded(place):
+            with random_state_kept(place, seed=0):
                 found = diagnose(model, windows["test"], card["batch_size"])
             losses["trained"] = _loss({name: x for name, x in found.items() if name not in DIAGNOSTICS}, card)
             for name, make in _solutions(batches, dataset.manifest["distractor"] or {}, truth).items():
@@ -168,11 +168,11 @@ def _judged(new: WorldModel, make: Make, card: dict[str, Any], steps: int) -> di
     readout = Readout(new, solution.imagine, solution.mean, solution.std)
 
     def loss(split: Split) -> dict[str, Any]:
-        with _seeded(solution.mean.device):
+        with random_state_kept(solution.mean.device, seed=0):
             return _loss(mean_terms(readout, solution.windows[split], card["batch_size"]), card)
 
     first, before = copy.deepcopy(readout.state_dict()), loss("validation")
-    with _seeded(solution.mean.device):
+    with random_state_kept(solution.mean.device, seed=0):
         fit(readout, solution.windows["train"], card["objective"]["weights"], card["batch_size"], steps)
     if not loss("validation")["total"] < before["total"]:
         readout.load_state_dict(first)
@@ -272,15 +272,3 @@ def _loss(terms: dict[str, float], card: dict[str, Any]) -> dict[str, Any]:
         {name: torch.tensor(x, dtype=torch.double) for name, x in terms.items()}, card["objective"]["weights"]
     )
     return {"total": float(total), "terms": terms}
-
-
-@contextmanager
-def _seeded(device: torch.device) -> Iterator[None]:
-    """What draws random numbers in this context draws the same ones every time, and none outside it notices."""
-    cuda = device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if cuda else []):
-        torch.default_generator.manual_seed(0)
-        if cuda:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(0)
-        yield
