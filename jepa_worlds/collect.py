@@ -13,7 +13,8 @@ from omegaconf import DictConfig
 
 from jepa_worlds.data.collecting import Collection, collect
 from jepa_worlds.policies.behaviours import identified, make_behaviour
-from jepa_worlds.shared.app import Plain, command, plain, require_types
+from jepa_worlds.shared.app import command, plain, require_types
+from jepa_worlds.shared.files import Plain
 from jepa_worlds.shared.runs import CONFIG, write_config
 
 

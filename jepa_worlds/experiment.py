@@ -17,8 +17,9 @@ from omegaconf import DictConfig, OmegaConf
 from envs.arguments import require_whole_or_none
 from jepa_worlds import plan
 from jepa_worlds.models.training import chosen_device
-from jepa_worlds.shared.app import Plain, command, plain, require_types
+from jepa_worlds.shared.app import command, plain, require_types
 from jepa_worlds.shared.bars import bar
+from jepa_worlds.shared.files import Plain
 from jepa_worlds.shared.jobs import cores, run_jobs
 from jepa_worlds.shared.runs import RESULTS, read_config, results, untouched, write_config, write_results
 from jepa_worlds.studies import search

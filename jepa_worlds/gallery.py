@@ -23,9 +23,9 @@ from jepa_worlds.data.collecting import Collection, rollouts
 from jepa_worlds.data.environments import native_ids
 from jepa_worlds.pictures.figures import newest
 from jepa_worlds.pictures.video import BACKGROUND, INK, SUFFIXES, check_writable, write_images
-from jepa_worlds.shared.app import CONFIGS, Plain, command, composed, plain
+from jepa_worlds.shared.app import CONFIGS, command, composed, plain
 from jepa_worlds.shared.build import build
-from jepa_worlds.shared.files import atomic
+from jepa_worlds.shared.files import Plain, atomic
 
 Film = NDArray[np.uint8]  # [T, H, W, C]
 GAP = 6  # px between cells

@@ -17,7 +17,7 @@ from jepa_worlds.data.dataset import Dataset
 from jepa_worlds.data.windows import require_room, split_windows
 from jepa_worlds.models.cards import card, spec
 from jepa_worlds.models.checkpoint import CARD, rebuilt, save, untrained
-from jepa_worlds.shared.app import Plain
+from jepa_worlds.shared.files import Plain
 from jepa_worlds.shared.runs import untouched
 from jepa_worlds.shared.seeding import random_state_kept
 

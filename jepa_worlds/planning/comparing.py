@@ -24,8 +24,8 @@ from jepa_worlds.planning.protocol_worlds import other_settings
 from jepa_worlds.planning.protocols import Protocol
 from jepa_worlds.planning.rows import Row
 from jepa_worlds.policies.behaviours import identified, make_behaviour, unpickles
-from jepa_worlds.shared.app import Plain
 from jepa_worlds.shared.build import TRUSTED, build
+from jepa_worlds.shared.files import Plain
 from jepa_worlds.shared.runs import run_name
 
 CEILING, RANDOM, STILL, BEHAVIOUR = "true simulator", "random actions", "no-op", "behaviour of the data"

@@ -13,7 +13,7 @@ from jepa_worlds.pictures.video import SIDE, Clip, write_video
 from jepa_worlds.planning.comparing import Comparison
 from jepa_worlds.planning.protocols import Protocol
 from jepa_worlds.planning.replaying import Scene, played_again
-from jepa_worlds.shared.app import Plain
+from jepa_worlds.shared.files import Plain
 
 GOAL = "#4575b4"
 

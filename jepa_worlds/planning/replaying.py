@@ -17,7 +17,7 @@ from jepa_worlds.planning.arenas import Arena
 from jepa_worlds.planning.comparing import Comparison
 from jepa_worlds.planning.fitting import Fitted
 from jepa_worlds.probing.clips import drawn
-from jepa_worlds.shared.app import Plain
+from jepa_worlds.shared.files import Plain
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from jepa_worlds.models.checkpoint import CARD, load, read_card, save, untrained
 from jepa_worlds.models.training import chosen_device
 from jepa_worlds.policies.downstream import Training, new_algorithm, require_same
 from jepa_worlds.policies.saved import make_observer
-from jepa_worlds.shared.app import Plain
 from jepa_worlds.shared.build import build
+from jepa_worlds.shared.files import Plain
 from jepa_worlds.shared.runs import run_name
 
 OTHERS = ("untrained", "pixels", "state", "finetuned")  # rows beside those of runs

@@ -30,9 +30,8 @@ from jepa_worlds.models.checkpoint import WEIGHTS, load, read_card, untrained
 from jepa_worlds.models.training import DIAGNOSED, DIAGNOSTICS, chosen_device, diagnose
 from jepa_worlds.probing.opening import fitting_dataset
 from jepa_worlds.probing.scoring import ENCODED
-from jepa_worlds.shared.app import Plain
 from jepa_worlds.shared.build import build
-from jepa_worlds.shared.files import digest, read_json, write_json
+from jepa_worlds.shared.files import Plain, digest, read_json, write_json
 from jepa_worlds.shared.seeding import random_state_kept
 
 EXPLAINED = "explained.json"

@@ -18,9 +18,8 @@ from jepa_worlds.models.checkpoint import read_card
 from jepa_worlds.plan import plan_run, read_settings
 from jepa_worlds.probe import probe_run
 from jepa_worlds.probing.explaining import EXPLAINED, SOLUTIONS, explain
-from jepa_worlds.shared.app import Plain
 from jepa_worlds.shared.bars import no_bars
-from jepa_worlds.shared.files import read_json, write_json
+from jepa_worlds.shared.files import Plain, read_json, write_json
 from jepa_worlds.shared.jobs import LISTEN, Report
 from jepa_worlds.shared.runs import CONFIG, RESULTS, read_config
 from jepa_worlds.studies.cells import DIGITS, PROBE, Job, resolved

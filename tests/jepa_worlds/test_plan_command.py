@@ -27,7 +27,8 @@ from jepa_worlds.planning.arenas import Arena
 from jepa_worlds.planning.comparing import Comparison
 from jepa_worlds.planning.replaying import followed
 from jepa_worlds.policies.behaviours import SB3_POLICY, identified
-from jepa_worlds.shared.app import EXPECTED, Plain, command, composed, explained
+from jepa_worlds.shared.app import EXPECTED, command, composed, explained
+from jepa_worlds.shared.files import Plain
 
 MODEL = ["model.latent_dim=16", "encoder.width=8", "batch_size=8", "precision=fp32", "steps=2"]
 CEM = ["planner.candidates=12", "planner.elites=3", "planner.iterations=2"]
