@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from agents.policies.vec_env import ObservedVecEnv
+from agents.simulation import inner_world
 from envs.core import World
 from jepa_worlds.data.dataset import Dataset
 from jepa_worlds.data.environments import Task, make_worlds
@@ -173,6 +174,5 @@ def _try_out(training: Training) -> None:
 
 def _rewarded(env: object) -> bool:
     """Whether what is underneath all that is around it has rewards, as environments of others are taken to have."""
-    while hasattr(env, "world"):
-        env = env.world
-    return not isinstance(env, World) or type(env).reward is not World.reward
+    world = inner_world(env)
+    return world is None or type(world).reward is not World.reward
