@@ -40,7 +40,7 @@ class GoalPolicy(GoalHead):
         super().__init__(latent_dim, goal_dim)
         if action_sizes and sum(action_sizes) != action_dim:
             raise ValueError(f"choices among {list(action_sizes)!r} are not actions of {action_dim!r} numbers")
-        self.action_dim, self.action_sizes = action_dim, tuple(action_sizes)
+        self.action_sizes = tuple(action_sizes)
         self.policy = mlp(latent_dim + self.goal_dim, hidden_dims, action_dim)
         for name, start in (("action_mean", 0.0), ("action_std", 1.0), ("low", 0.0), ("high", 0.0)):
             self.register_buffer(name, torch.full((action_dim,), start))

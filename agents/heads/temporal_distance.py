@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 
 import torch
@@ -61,11 +60,6 @@ class TemporalDistance(GoalHead):
     def forward(self, achieved: Tensor, goals: Tensor) -> Tensor:
         """d, in discounted steps, the mean over both φ: [..., G], [..., G] -> [...]; shapes are broadcast."""
         return -self._values(self.maps, achieved, goals).mean(dim=0)
-
-    def steps(self, achieved: Tensor, goals: Tensor) -> Tensor:
-        """d as a number of steps n, of which d = (1 − γⁿ) / (1 − γ); those that are too far away are very many."""
-        left = (1 - (1 - self.discount) * self(achieved, goals)).clamp_min(1e-6)
-        return left.log() / math.log(self.discount)
 
     def loss(self, data: Trajectories, frames: Tensor, generator: torch.Generator) -> Terms:
         later, anywhere = data.later(frames, generator, self.discount), data.anywhere(len(frames), generator)
