@@ -149,17 +149,13 @@ class Trainer:
                     progress.set_postfix({"loss": f"{row['train/loss']:.3g}", "frames/s": f"{rate:.0f}"}, refresh=False)
                 if self._due(schedule.diagnose_every):
                     self._check(run)
-                    found = self.diagnose(held_out) | (probe() if probe else {})
+                    found = diagnose(self.model, held_out, schedule.batch_size) | (probe() if probe else {})
                     log.write(self.step, **{f"held_out/{name}": number for name, number in found.items()})
                     self.model.train()
                 if self._due(schedule.save_every) or stop.requested:
                     self._check(run)
                     self.save(run / STATE)
                     stop.leave_if_requested(f"stopped at step {self.step}; run the same command again to go on")
-
-    def diagnose(self, windows: Windows) -> dict[str, float]:
-        """Loss terms, r_within, RankMe and action sensitivity on held-out windows."""
-        return diagnose(self.model, windows, self.schedule.batch_size)
 
     def save(self, file: Path) -> None:
         """Write weights, optimiser, random state and step, atomically."""

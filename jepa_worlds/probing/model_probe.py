@@ -95,7 +95,7 @@ class ModelProbe:
                 "untrained": by_untrained["rollouts"][name].rmse,
                 "untrained_encoder": by_untrained["latents"][name].rmse,
             }
-        return Probed(metrics, floors, self._diagnostics(batch_size), rollouts)
+        return Probed(metrics, floors, diagnose(self.model, self.windows["test"], batch_size), rollouts)
 
     @property
     def positions(self) -> list[str]:
@@ -153,10 +153,6 @@ class ModelProbe:
         """The frames of the first windows of `features`, the newest at each of their steps: [count, T, H, W, C]."""
         frames = self.windows[split].take(self.features[split].windows[:count])["frames"]
         return frames[:, self.model.context - 1 :].permute(0, 1, 3, 4, 2).cpu().numpy()
-
-    def _diagnostics(self, batch_size: int) -> dict[str, float]:
-        """Diagnostics of the latent space, and the terms of the training loss, on test windows."""
-        return diagnose(self.model, self.windows["test"], batch_size)
 
     def _features(self, model: WorldModel, desc: str) -> dict[Split, Features]:
         return {s: scoring.features(model, self.windows[s], self.limits[s], f"{desc} {s}") for s in SPLITS}
