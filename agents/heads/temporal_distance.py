@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from agents.averages import follow
-from agents.heads.core import GoalHead, Trajectories, expectile_loss, mlp, require_shares
+from agents.heads.core import GoalHead, Trajectories, expectile_loss, mlp
 from agents.objectives.core import Terms
+from envs.arguments import within
 
 
 class TemporalDistance(GoalHead):
@@ -50,7 +51,7 @@ class TemporalDistance(GoalHead):
         goal_dim: int | None = None,
     ) -> None:
         super().__init__(latent_dim, goal_dim)
-        require_shares(expectile=expectile, tau=tau, random_goals=random_goals)
+        within(0, 1, expectile=expectile, tau=tau, random_goals=random_goals)
         if dim < 1 or not 0 < discount < 1:
             raise ValueError(f"dim must be positive and discount between 0 and 1, got {dim!r} and {discount!r}")
         self.expectile, self.discount, self.tau, self.random_goals = expectile, discount, tau, random_goals

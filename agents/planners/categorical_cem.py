@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from agents.planners.cem import best
-from agents.planners.core import Judge, Planner, at_least, mean_and_std, within
+from agents.planners.core import Judge, Planner, mean_and_std
+from envs.arguments import at_least, within
 
 
 @dataclass(frozen=True)
