@@ -135,7 +135,7 @@ def _explain(jobs: Sequence[Job], settings: Plain) -> Failures:
     """Explain what is done, and say what failed. Trials of a search are not explained."""
     if not settings["explain"]:
         return {}
-    done = [job for job in jobs if job.known and job.given is None and "#" not in job.cell.method]
+    done = [job for job in jobs if job.known and job.given is None and not job.cell.trial]
     ceilings = {job.cell.data: job.run for job in done if job.cell.method == CEILING}
     device, trust = settings["device"], tuple(settings["trust"])
     wanted = {job.run: (job, Explanation(job.run, ceilings.get(job.cell.data), device, trust)) for job in done}
@@ -146,7 +146,7 @@ def _explain(jobs: Sequence[Job], settings: Plain) -> Failures:
 
 def _plan(jobs: Sequence[Job], settings: Plain) -> Failures:
     """Plan with the models that are done, where the experiment says how, and say what failed. Trials are left out."""
-    wanted = {job.plans: job for job in jobs if job.known and job.plan is not None and "#" not in job.cell.method}
+    wanted = {job.plans: job for job in jobs if job.known and job.plan is not None and not job.cell.trial}
     left = [job for job in wanted.values() if not job.planned]
     found = _side_by_side(plan_cell, left, settings, "plan", "cell", len(wanted), len(wanted) - len(left))
     return {f"{job.cell}": f"plan: {why}" for job, why in zip(left, found, strict=True) if why}

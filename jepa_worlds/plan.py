@@ -17,7 +17,7 @@ from envs.arguments import require_whole
 from jepa_worlds.models.training import chosen_device
 from jepa_worlds.pictures.video import check_writable
 from jepa_worlds.planning.comparing import Comparison
-from jepa_worlds.planning.films import pictures
+from jepa_worlds.planning.films import FILM, pictures
 from jepa_worlds.planning.protocols import Protocol
 from jepa_worlds.planning.rows import Row, check_rows, play_row, summary
 from jepa_worlds.planning.tables import SOLVED, numbers, table
@@ -29,7 +29,6 @@ from jepa_worlds.shared.jobs import Report
 from jepa_worlds.shared.runs import RESULTS, claimed, results, run_name, write_config, write_results
 
 GROUP = "plan"
-FILM = "film.mp4"
 PRECISIONS = ("fp32", "bf16", "int8")
 
 

@@ -84,7 +84,7 @@ def table(content: dict[str, Any]) -> list[str]:
         return [f"The dataset tells no factors that change, so there is nothing to read off: {found}"]
     heads = ("factor", "rollout RMSE [95 %]", "encoder RMSE", "R² rollout", "R² encoder", *FLOORS)
     rows = []
-    for name, found in sorted(content["metrics"].items(), key=lambda item: item[0].split(".")[0] == "background"):
+    for name, found in sorted(content["metrics"].items(), key=lambda item: item[0] == "background"):
         low, high = found["rollout_rmse_ci95"]
         interval = f"{found['rollout_rmse']:.3g} [{low:.3g}, {high:.3g}]"
         r2 = [f"{found[key]:.2f}" for key in ("r2", "encoder_r2")]

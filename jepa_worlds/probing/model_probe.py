@@ -14,7 +14,7 @@ from agents.probes.core import Probe
 from agents.probes.ridge import Ridge
 from agents.world_models.core import WorldModel
 from envs.arguments import require_whole
-from jepa_worlds.data.dataset import SPLITS, Dataset, Split
+from jepa_worlds.data.dataset import SPLITS, Dataset, Split, is_position
 from jepa_worlds.data.windows import require_room, split_windows
 from jepa_worlds.models.training import diagnose
 from jepa_worlds.probing import scoring
@@ -101,12 +101,12 @@ class ModelProbe:
     def positions(self) -> list[str]:
         """The factors that are positions (x, y) in the frame: ``location`` and ``location.<what>``."""
         factors = self.features["test"].factors
-        return [name for name, x in factors.items() if name.split(".")[0] == "location" and x.shape[-1] == 2]
+        return [name for name, x in factors.items() if is_position(name) and x.shape[-1] == 2]
 
     @property
     def quantities(self) -> list[str]:
         """The other factors, but for ``background``, whose components mean nothing to the eye."""
-        return [n for n in self.features["test"].factors if n not in self.positions and n.split(".")[0] != "background"]
+        return [n for n in self.features["test"].factors if n not in self.positions and n != "background"]
 
     def score_shown(self) -> dict[str, Score]:
         """The scores on rollouts of probes of all positions and quantities that change.

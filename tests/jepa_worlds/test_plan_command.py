@@ -382,9 +382,11 @@ def test_words_with_group__is_a_shorthand() -> None:
 
 
 def test_followed__is_the_position_that_is_scored_or_the_last() -> None:
-    assert followed(["location", "location.tip"], "location") == "location"
-    assert followed(["angle", "location.cart", "location.tip"], "angle") == "location.tip"
-    assert followed(["angle"], "angle") is None
+    place, angle = np.zeros((3, 2)), np.zeros((3, 1))
+    assert followed({"location": place, "location.tip": place}, "location") == "location"
+    assert followed({"angle": angle, "location.cart": place, "location.tip": place}, "angle") == "location.tip"
+    assert followed({"location.cart": place, "location.height": angle}, "location.height") == "location.cart"
+    assert followed({"angle": angle}, "angle") is None
 
 
 def test_plan__plans_choices_in_episodes_that_end(collect_to, tmp_path: Path) -> None:
