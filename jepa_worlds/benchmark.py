@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from envs.arguments import require_whole
 from jepa_worlds.machine.benchmarking import FACES, Row, collection, environments, sampling, training
 from jepa_worlds.machine.planning_speed import planning
-from jepa_worlds.models.training import chosen_device
+from jepa_worlds.models.devices import chosen_device
 from jepa_worlds.shared.app import command, plain
 from jepa_worlds.shared.files import Plain
 from jepa_worlds.shared.runs import results, write_results

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from envs.arguments import require_whole_or_none
 from jepa_worlds import plan
-from jepa_worlds.models.training import chosen_device
+from jepa_worlds.models.devices import chosen_device
 from jepa_worlds.shared.app import command, plain, require_types
 from jepa_worlds.shared.bars import bar
 from jepa_worlds.shared.files import Plain

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from agents.costs.int8 import has_int8
 from envs.arguments import require_whole
-from jepa_worlds.models.training import chosen_device
+from jepa_worlds.models.devices import chosen_device
 from jepa_worlds.pictures.video import check_writable
 from jepa_worlds.planning.comparing import Comparison
 from jepa_worlds.planning.films import FILM, pictures

@@ -25,7 +25,8 @@ from jepa_worlds.data.environments import distractors, native_ids
 from jepa_worlds.data.windows import Batch, Windows
 from jepa_worlds.machine.speed import frames_per_second, rate
 from jepa_worlds.models.cards import spec
-from jepa_worlds.models.training import Schedule, Trainer, chosen_device, chosen_precision
+from jepa_worlds.models.devices import chosen_device, chosen_precision
+from jepa_worlds.models.training import Schedule, Trainer
 from jepa_worlds.shared.app import composed, override, plain
 from jepa_worlds.shared.build import build
 from jepa_worlds.shared.files import Plain

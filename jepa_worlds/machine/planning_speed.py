@@ -19,7 +19,7 @@ from agents.planners.core import Cost, Planner
 from agents.world_models.core import WorldModel
 from jepa_worlds.data.windows import Windows
 from jepa_worlds.machine.benchmarking import Row, collected, prepared
-from jepa_worlds.models.training import chosen_device
+from jepa_worlds.models.devices import chosen_device
 from jepa_worlds.shared.app import composed, plain
 from jepa_worlds.shared.bars import bar
 from jepa_worlds.shared.build import build

@@ -15,7 +15,7 @@ from agents.heads.policy import GoalPolicy
 from agents.planners.cem import CEM
 from agents.planners.core import Planner
 from agents.world_models.core import WorldModel
-from jepa_worlds.models.training import chosen_device
+from jepa_worlds.models.devices import chosen_device
 from jepa_worlds.planning.actors import Actor, Behaving, Decided, Following, Planning, Simulating, Still, controller
 from jepa_worlds.planning.arenas import Arena
 from jepa_worlds.planning.fitting import Fitted

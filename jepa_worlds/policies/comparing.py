@@ -13,7 +13,7 @@ from envs.core import World
 from jepa_worlds.data.dataset import Dataset
 from jepa_worlds.data.environments import Task, make_worlds
 from jepa_worlds.models.checkpoint import CARD, load, read_card, save, untrained
-from jepa_worlds.models.training import chosen_device
+from jepa_worlds.models.devices import chosen_device
 from jepa_worlds.policies.downstream import Training, new_algorithm, require_same
 from jepa_worlds.policies.saved import make_observer
 from jepa_worlds.shared.build import build

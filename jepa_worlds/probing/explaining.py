@@ -27,7 +27,8 @@ from envs.arguments import require_whole
 from jepa_worlds.data.dataset import Split
 from jepa_worlds.data.windows import Batch, Windows, split_windows
 from jepa_worlds.models.checkpoint import WEIGHTS, load, read_card, untrained
-from jepa_worlds.models.training import DIAGNOSED, DIAGNOSTICS, chosen_device, diagnose
+from jepa_worlds.models.devices import chosen_device
+from jepa_worlds.models.training import DIAGNOSED, DIAGNOSTICS, diagnose
 from jepa_worlds.probing.opening import fitting_dataset
 from jepa_worlds.probing.scoring import ENCODED
 from jepa_worlds.shared.build import build
