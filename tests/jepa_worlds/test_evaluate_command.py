@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from envs.external.vector import InThisProcess
-from envs.faces import WorldVectorEnv
+from envs.vector_face import WorldVectorEnv
 from jepa_worlds import evaluate, train
 from jepa_worlds.data.environments import make_worlds
 from jepa_worlds.policies.comparing import chosen_task, compared_rows
