@@ -92,11 +92,11 @@ class GCIQL(GoalPolicy):
             goals = self.standardised_goals(data.goals[number])
             advantage = self._q(self.slow_critics, here, told, goals).amin(dim=0) - self._value(here, goals)
             weight = (self.temperature * advantage).exp().clamp_max(HEAVIEST)
-        unlikelihood = self.unlikelihood(data.latents[frames], data.goals[number], actions)
+        nll = self.nll(data.latents[frames], data.goals[number], actions)
         return {
             "value": expectile_loss(best - value, best - value, self.expectile),
             "critic": (target - q).square().mean(dim=1).sum(),
-            "policy": (weight * unlikelihood).mean(),
+            "policy": (weight * nll).mean(),
         }
 
     def after_step(self) -> None:

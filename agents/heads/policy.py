@@ -73,7 +73,7 @@ class GoalPolicy(GoalHead):
         parts = said.split(list(self.action_sizes), dim=-1)
         return torch.cat([F.one_hot(x.argmax(dim=-1), x.shape[-1]) for x in parts], dim=-1).float()
 
-    def unlikelihood(self, latents: Tensor, goals: Tensor, actions: Tensor) -> Tensor:
+    def nll(self, latents: Tensor, goals: Tensor, actions: Tensor) -> Tensor:
         """−ln π(a | z, z_goal) up to a constant, with std 1 of standardised numbers: [B, D], [B, G], [B, A] -> [B]."""
         said = self._said(latents, goals)
         if not self.action_sizes:
