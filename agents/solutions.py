@@ -1,7 +1,7 @@
 """Solutions of an objective that are constructed instead of learned: what is its loss if a model knows only this?
 
-A solution is latents and open-loop predictions of them. `Readout` puts an affine map and heads of the objective's own
-on top, and `fit` fits both, so that no solution loses for want of the right scale or rotation.
+A solution is latents and open-loop predictions of them. `FittedObjective` puts an affine map and heads of the
+objective's own on top, and `fit` fits both, so that no solution loses for want of the right scale or rotation.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def regardless(batch: Batch, actions: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Steps:
+class LinearDynamics:
     """What actions do to factors, step by step: f' = clip(f + [a, 1]·W, low, high).
 
     Exact for what is moved by its action and stopped by walls, such as the moving dot; an approximation otherwise.
@@ -67,7 +67,7 @@ class Steps:
     share: float
 
     @classmethod
-    def fit(cls, factors: Tensor, actions: Tensor) -> Steps:
+    def fit(cls, factors: Tensor, actions: Tensor) -> LinearDynamics:
         """By least squares where no wall is met: factors [B, T, F], actions [B, T−1, A]."""
         low, high = factors.amin(dim=(0, 1)), factors.amax(dim=(0, 1))
         free = (((factors[:, 1:] > low) & (factors[:, 1:] < high)) | (low == high)).all(dim=-1)
@@ -92,7 +92,7 @@ def _with_one(actions: Tensor) -> Tensor:
     return torch.cat([actions, torch.ones_like(actions[..., :1])], dim=-1)
 
 
-class Readout(nn.Module):
+class FittedObjective(nn.Module):
     """An affine map of standardised latents and predictions, the identity at first, under an objective with its heads.
 
     Args:
@@ -139,7 +139,7 @@ class Readout(nn.Module):
 
 
 def fit(
-    readout: Readout,
+    objective: FittedObjective,
     train: Batch,
     weights: Mapping[str, float],
     batch_size: int,
@@ -147,30 +147,30 @@ def fit(
     lr: float = 3e-3,
     seed: int = 0,
 ) -> None:
-    """Fit a readout's map and heads with Adam, whose learning rate goes to zero as a cosine.
+    """Fit an objective's map and heads with Adam, whose learning rate goes to zero as a cosine.
 
     Args:
-        readout: what to fit.
-        train: windows with the solution, see `Readout.forward`; each step draws some without replacement.
+        objective: what to fit.
+        train: windows with the solution, see `FittedObjective.forward`; each step draws some without replacement.
         weights: of the objective's terms.
         batch_size: windows a step; all, if there are fewer.
         steps: how many.
         lr: learning rate of the first.
         seed: of the order of windows. What objectives draw comes from the global generator.
     """
-    optimizer = torch.optim.Adam([x for x in readout.parameters() if x.requires_grad], lr=lr)
+    optimizer = torch.optim.Adam([x for x in objective.parameters() if x.requires_grad], lr=lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))
     order = torch.Generator().manual_seed(seed)
     windows = train["latents"]
-    readout.train()
+    objective.train()
     for _ in range(steps):
         chosen = torch.randperm(len(windows), generator=order)[:batch_size].to(windows.device)
-        loss = weighted_sum(readout({name: x[chosen] for name, x in train.items()}), weights)
+        loss = weighted_sum(objective({name: x[chosen] for name, x in train.items()}), weights)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-    readout.eval()
+    objective.eval()
 
 
 def _no_decoder(latents: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Arguments of the wrong type, found before they do harm."""
+"""Arguments of the wrong type or out of range, found before they do harm."""
 
 from __future__ import annotations
 
@@ -62,6 +62,28 @@ def require_whole_or_none(least: int = 1, /, **numbers: Any) -> None:
     for name, number in numbers.items():
         if not (number is None or _is_whole(number, least)):
             raise ValueError(f"{name} must be an integer of at least {least}, or null, got {number!r}")
+
+
+def at_least(least: float, /, **values: float) -> None:
+    """Refuse numbers that are smaller, or infinite.
+
+    Raises:
+        ValueError: there is one.
+    """
+    for name, value in values.items():
+        if not least <= value < float("inf"):
+            raise ValueError(f"{name} must be at least {least}, got {value!r}")
+
+
+def within(low: float, high: float, /, **values: float) -> None:
+    """Refuse numbers that are not between two others, these included.
+
+    Raises:
+        ValueError: there is one.
+    """
+    for name, value in values.items():
+        if not low <= value <= high:
+            raise ValueError(f"{name} must be from {low} to {high}, got {value!r}")
 
 
 def _is_whole(number: Any, least: int) -> bool:

@@ -1,6 +1,7 @@
 """What an environment is here: a class of pure functions over batches of worlds.
 
-The `gymnasium.Env` and `gymnasium.vector.VectorEnv` of every world are derived from it in `envs.faces`.
+The `gymnasium.Env` and `gymnasium.vector.VectorEnv` of every world are derived from it in `envs.faces` and
+`envs.vector_face`.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ number ``i`` of key ``k`` is ``mix(k + i·γ)``. As with JAX's keys, use a key o
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -66,13 +67,9 @@ def von_mises(key: Key, mean: ArrayLike, kappa: float) -> NDArray[np.float64]:
     return np.asarray(mean) + np.interp(uniform(key), cumulative, edges)
 
 
+@functools.cache
 def _von_mises_table(kappa: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    if kappa not in _tables:
-        edges = np.linspace(-np.pi, np.pi, 4097)
-        density = np.exp(kappa * (np.cos(edges) - 1.0))
-        mass = (density[:-1] + density[1:]) / 2
-        _tables[kappa] = edges, np.concatenate([[0.0], np.cumsum(mass) / mass.sum()])
-    return _tables[kappa]
-
-
-_tables: dict[float, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+    edges = np.linspace(-np.pi, np.pi, 4097)
+    density = np.exp(kappa * (np.cos(edges) - 1.0))
+    mass = (density[:-1] + density[1:]) / 2
+    return edges, np.concatenate([[0.0], np.cumsum(mass) / mass.sum()])

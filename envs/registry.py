@@ -17,7 +17,7 @@ def register(name: str, world: type[World], max_episode_steps: int) -> None:
     gymnasium.register(
         id=f"{NAMESPACE}/{name}",
         entry_point="envs.faces:WorldEnv",
-        vector_entry_point="envs.faces:WorldVectorEnv",
+        vector_entry_point="envs.vector_face:WorldVectorEnv",
         max_episode_steps=max_episode_steps,
         kwargs={"world": f"{world.__module__}:{world.__qualname__}"},
     )

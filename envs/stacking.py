@@ -24,7 +24,7 @@ class StackedWorld(World):
 
     def __init__(self, world: DistractedWorld, depth: int) -> None:
         require_whole(frame_stack=depth)
-        self.world, self.depth, self.layers = world, depth, world.layers
+        self.world, self.depth = world, depth
         height, width, channels = world.frame_shape
         self.frame_shape = (height, width, channels * depth)
         self.action_space, self.factor_space = world.action_space, world.factor_space

@@ -17,14 +17,15 @@ import torch
 from omegaconf import DictConfig
 
 from envs.arguments import require_whole
-from jepa_worlds.machine.benchmarking import FACES, Row, Settings, collection, environments, sampling, training
+from jepa_worlds.machine.benchmarking import FACES, Row, collection, environments, sampling, training
 from jepa_worlds.machine.planning_speed import planning
-from jepa_worlds.models.training import chosen_device
+from jepa_worlds.models.devices import chosen_device
 from jepa_worlds.shared.app import command, plain
+from jepa_worlds.shared.files import Plain
 from jepa_worlds.shared.runs import results, write_results
 
 NAME_WIDTH = 52
-PARTS: dict[str, Callable[[Settings], Iterator[Row]]] = {
+PARTS: dict[str, Callable[[Plain], Iterator[Row]]] = {
     "envs": environments,
     "collection": collection,
     "sampling": sampling,
@@ -76,7 +77,7 @@ def words_as_parts(arguments: Sequence[str]) -> list[str]:
     return [*others, f"parts=[{','.join(words)}]"] if words else others
 
 
-def _check(settings: Settings) -> None:
+def _check(settings: Plain) -> None:
     unknown = [part for part in settings["parts"] if part not in PARTS]
     if unknown:
         raise ValueError(f"parts must be among {list(PARTS)}, got {unknown}")
@@ -90,7 +91,7 @@ def _check(settings: Settings) -> None:
         raise ValueError(f"planning.seconds must be a finite number of at least 0, got {chosen['seconds']!r}")
 
 
-def _columns(part: str, settings: Settings) -> list[str]:
+def _columns(part: str, settings: Plain) -> list[str]:
     if part == "planning":
         return ["ms of 1", *map(str, sorted(settings[part]["environments"])), "gain", "ratio"]
     if part != "envs":

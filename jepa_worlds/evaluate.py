@@ -23,10 +23,11 @@ from jepa_worlds.policies.comparing import OTHERS, Rows, check_rows, chosen_task
 from jepa_worlds.policies.downstream import BEST, CURVE, Training, train_policy, trained
 from jepa_worlds.policies.floors import idle_returns, random_returns
 from jepa_worlds.policies.learning_curves import learning_curves
-from jepa_worlds.policies.returns import FLOORS, Curve, summary, table
+from jepa_worlds.policies.returns import FLOORS, Curve, summary
 from jepa_worlds.policies.saved import read_policy_card
-from jepa_worlds.shared.app import Plain, command, plain, require_types
-from jepa_worlds.shared.files import read_json
+from jepa_worlds.policies.tables import table
+from jepa_worlds.shared.app import command, plain, require_types
+from jepa_worlds.shared.files import Plain, read_json
 from jepa_worlds.shared.jobs import cores, run_jobs
 from jepa_worlds.shared.runs import RESULTS, claimed, protocol_id, results, run_name, write_config, write_results
 

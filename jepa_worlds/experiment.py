@@ -16,9 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from envs.arguments import require_whole_or_none
 from jepa_worlds import plan
-from jepa_worlds.models.training import chosen_device
-from jepa_worlds.shared.app import Plain, command, plain, require_types
+from jepa_worlds.models.devices import chosen_device
+from jepa_worlds.shared.app import command, plain, require_types
 from jepa_worlds.shared.bars import bar
+from jepa_worlds.shared.files import Plain
 from jepa_worlds.shared.jobs import cores, run_jobs
 from jepa_worlds.shared.runs import RESULTS, read_config, results, untouched, write_config, write_results
 from jepa_worlds.studies import search
@@ -143,7 +144,7 @@ def _explain(jobs: Sequence[Job], settings: Plain) -> Failures:
     """Explain what is done, and say what failed. Trials of a search are not explained."""
     if not settings["explain"]:
         return {}
-    done = [job for job in jobs if job.known and job.given is None and "#" not in job.cell.method]
+    done = [job for job in jobs if job.known and job.given is None and not job.cell.trial]
     ceilings = {job.cell.data: job.run for job in done if job.cell.method == CEILING}
     device, trust = settings["device"], tuple(settings["trust"])
     wanted = {job.run: (job, Explanation(job.run, ceilings.get(job.cell.data), device, trust)) for job in done}
@@ -154,7 +155,7 @@ def _explain(jobs: Sequence[Job], settings: Plain) -> Failures:
 
 def _plan(jobs: Sequence[Job], settings: Plain) -> Failures:
     """Plan with the models that are done, where the experiment says how, and say what failed. Trials are left out."""
-    wanted = {job.plans: job for job in jobs if job.known and job.plan is not None and "#" not in job.cell.method}
+    wanted = {job.plans: job for job in jobs if job.known and job.plan is not None and not job.cell.trial}
     left = [job for job in wanted.values() if not job.planned]
     found = _side_by_side(plan_cell, left, settings, "plan", "cell", len(wanted), len(wanted) - len(left))
     return {f"{job.cell}": f"plan: {why}" for job, why in zip(left, found, strict=True) if why}

@@ -14,21 +14,21 @@ from omegaconf import DictConfig, OmegaConf
 
 from agents.costs.int8 import has_int8
 from envs.arguments import require_whole
-from jepa_worlds.models.training import chosen_device
+from jepa_worlds.models.devices import chosen_device
 from jepa_worlds.pictures.video import check_writable
 from jepa_worlds.planning.comparing import Comparison
-from jepa_worlds.planning.films import pictures
+from jepa_worlds.planning.films import FILM, pictures
 from jepa_worlds.planning.protocols import Protocol
 from jepa_worlds.planning.rows import Row, check_rows, play_row, summary
 from jepa_worlds.planning.tables import SOLVED, numbers, table
-from jepa_worlds.shared.app import CONFIGS, Plain, command, plain, require_types
+from jepa_worlds.shared.app import CONFIGS, command, plain, require_types
 from jepa_worlds.shared.bars import bar
 from jepa_worlds.shared.build import TRUSTED, build
+from jepa_worlds.shared.files import Plain
 from jepa_worlds.shared.jobs import Report
 from jepa_worlds.shared.runs import RESULTS, claimed, results, run_name, write_config, write_results
 
 GROUP = "plan"
-FILM = "film.mp4"
 PRECISIONS = ("fp32", "bf16", "int8")
 
 

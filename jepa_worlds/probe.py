@@ -19,6 +19,7 @@ from jepa_worlds.probing.opening import open_probe
 from jepa_worlds.probing.scoring import FLOORS
 from jepa_worlds.shared.app import command, plain, require_types
 from jepa_worlds.shared.build import build
+from jepa_worlds.shared.markdown import markdown_table
 from jepa_worlds.shared.runs import RESULTS, claimed, protocol_id, results, write_config, write_results
 
 SHOWN = 3  # episodes in a picture
@@ -82,16 +83,14 @@ def table(content: dict[str, Any]) -> list[str]:
         found = ", ".join(f"{name} {number:.3g}" for name, number in content["diagnostics"].items())
         return [f"The dataset tells no factors that change, so there is nothing to read off: {found}"]
     heads = ("factor", "rollout RMSE [95 %]", "encoder RMSE", "R² rollout", "R² encoder", *FLOORS)
-    rows = [[*heads]]
-    for name, found in sorted(content["metrics"].items(), key=lambda item: item[0].split(".")[0] == "background"):
+    rows = []
+    for name, found in sorted(content["metrics"].items(), key=lambda item: item[0] == "background"):
         low, high = found["rollout_rmse_ci95"]
         interval = f"{found['rollout_rmse']:.3g} [{low:.3g}, {high:.3g}]"
         r2 = [f"{found[key]:.2f}" for key in ("r2", "encoder_r2")]
         floors = [f"{content['floors'][name][floor]:.3g}" for floor in FLOORS]
         rows.append([name, interval, f"{found['encoder_rmse']:.3g}", *r2, *floors])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rows.insert(1, ["-" * width for width in widths])
-    return [f"| {' | '.join(map(str.ljust, row, widths))} |" for row in rows]
+    return markdown_table(heads, rows, aligned=True)
 
 
 def draw(probe: ModelProbe, found: Probed, title: str, out: Path) -> None:

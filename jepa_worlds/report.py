@@ -20,9 +20,9 @@ from omegaconf import DictConfig
 
 from jepa_worlds import PACKAGE
 from jepa_worlds.pictures.video import write_video
-from jepa_worlds.shared.app import Plain, command, override, plain, require_types
+from jepa_worlds.shared.app import command, override, plain, require_types
 from jepa_worlds.shared.bars import bar
-from jepa_worlds.shared.files import atomic
+from jepa_worlds.shared.files import Plain, atomic
 from jepa_worlds.studies import leaderboard, panels, reasons, telling
 from jepa_worlds.studies.leaderboard import Leaderboard
 from jepa_worlds.studies.plans import PLAN_SCORE, plan_measures

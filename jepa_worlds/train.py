@@ -19,7 +19,8 @@ from jepa_worlds.data.dataset import Dataset
 from jepa_worlds.data.windows import Windows, require_room, require_two
 from jepa_worlds.models.cards import card, spec
 from jepa_worlds.models.checkpoint import CARD, save
-from jepa_worlds.models.training import DIAGNOSTICS, Schedule, Trainer, chosen_device, chosen_precision, diagnose
+from jepa_worlds.models.devices import chosen_device, chosen_precision
+from jepa_worlds.models.training import DIAGNOSTICS, Schedule, Trainer, diagnose
 from jepa_worlds.pictures.figures import training_curves
 from jepa_worlds.probing import scoring
 from jepa_worlds.shared.app import command, plain, require_all, require_types

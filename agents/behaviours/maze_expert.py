@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from agents.behaviours.core import Behaviour
 from envs import random
+from envs.arguments import within
 from envs.core import Factors, State
 from envs.random import Key
 from envs.worlds.point_maze import SCATTER, Grid, read_maze, shortest_ways
@@ -41,8 +42,7 @@ class MazeExpert(Behaviour):
     noise: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.noise <= 1:
-            raise ValueError(f"noise must be from 0 to 1, got {self.noise!r}")
+        within(0, 1, noise=self.noise)
         read_maze(self.maze)
 
     def start(self, key: Key, action_space: gymnasium.Space) -> State:

@@ -24,6 +24,7 @@ from agents.policies.core import Goal, Observer
 from agents.policies.pixels import Pixels
 from agents.policies.true_state import TrueState
 from envs import random
+from envs.arguments import within
 from envs.core import Factors, State
 from envs.random import Key
 
@@ -63,8 +64,7 @@ class SB3Policy(Behaviour):
     epsilon: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.epsilon <= 1:
-            raise ValueError(f"epsilon must be from 0 to 1, got {self.epsilon!r}")
+        within(0, 1, epsilon=self.epsilon)
         if self.algorithm is not None and self.algorithm not in (*MARKS, "DDPG"):
             raise ValueError(f"algorithm must be one of {[*MARKS, 'DDPG']}, or null, got {self.algorithm!r}")
         named = isinstance(self.observe, Sequence) and not isinstance(self.observe, str) and len(self.observe) > 0

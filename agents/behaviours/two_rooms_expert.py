@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from agents.behaviours.core import Behaviour, longest_step
 from envs import random
+from envs.arguments import within
 from envs.core import Factors, State
 from envs.random import Key
 
@@ -32,8 +33,7 @@ class TwoRoomsExpert(Behaviour):
     clearance: float | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.noise <= 1:
-            raise ValueError(f"noise must be from 0 to 1, got {self.noise!r}")
+        within(0, 1, noise=self.noise)
         if self.clearance is not None and not 0 < self.clearance < np.inf:
             raise ValueError(f"clearance must be positive and finite, or null, got {self.clearance!r}")
 

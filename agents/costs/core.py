@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -168,15 +168,15 @@ def counted(latents: Tensor, steps: Steps) -> Tensor:
     return latents[:, :, -1:] if steps == "last" else latents
 
 
-def checked_steps(steps: str) -> Steps:
+def checked_steps(steps: Steps) -> Steps:
     """Which steps of a plan count.
 
     Raises:
         ValueError: neither ``last`` nor ``mean``.
     """
-    if steps not in ("last", "mean"):
+    if steps not in get_args(Steps):
         raise ValueError(f"steps must be 'last' or 'mean', got {steps!r}; for both, take two terms")
-    return "last" if steps == "last" else "mean"
+    return steps
 
 
 def _check(costs: Costs, model: WorldModel, state: Tensor, aims: Aims) -> None:

@@ -180,14 +180,3 @@ def _take_up(mean: Tensor, std: Tensor, rows: Tensor) -> None:
     spread = rows.std(dim=0)
     mean.copy_(rows.mean(dim=0))
     std.copy_(spread.clamp_min(1e-3 * float(spread.max()) + 1e-8))
-
-
-def require_shares(**shares: float) -> None:
-    """Refuse what is no share.
-
-    Raises:
-        ValueError: one below 0 or above 1.
-    """
-    for name, share in shares.items():
-        if not 0 <= share <= 1:
-            raise ValueError(f"{name} must be between 0 and 1, got {share!r}")

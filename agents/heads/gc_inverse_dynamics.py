@@ -42,4 +42,4 @@ class GoalInverseDynamics(GoalPolicy):
 
     def loss(self, data: Trajectories, frames: Tensor, generator: torch.Generator) -> Terms:
         goals = data.goals[data.later(frames, generator, horizon=self.horizon)]
-        return {"inverse_dynamics": self.unlikelihood(data.latents[frames], goals, data.actions[frames]).mean()}
+        return {"inverse_dynamics": self.nll(data.latents[frames], goals, data.actions[frames]).mean()}

@@ -18,4 +18,4 @@ class GCBC(GoalPolicy):
 
     def loss(self, data: Trajectories, frames: Tensor, generator: torch.Generator) -> Terms:
         goals = data.goals[data.later(frames, generator)]
-        return {"behaviour": self.unlikelihood(data.latents[frames], goals, data.actions[frames]).mean()}
+        return {"behaviour": self.nll(data.latents[frames], goals, data.actions[frames]).mean()}

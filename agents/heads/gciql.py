@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from agents.averages import follow
-from agents.heads.core import Trajectories, expectile_loss, mlp, require_shares
+from agents.heads.core import Trajectories, expectile_loss, mlp
 from agents.heads.policy import GoalPolicy
 from agents.objectives.core import Terms
+from envs.arguments import within
 
 HEAVIEST = 100.0  # weight of an action, as in IQL
 
@@ -56,13 +57,8 @@ class GCIQL(GoalPolicy):
         goal_dim: int | None = None,
     ) -> None:
         super().__init__(latent_dim, action_dim, action_sizes, hidden_dims, goal_dim)
-        require_shares(
-            expectile=expectile,
-            tau=tau,
-            random_goals=random_goals,
-            random_and_same_goals=random_goals + same_goals,
-            random_policy_goals=random_policy_goals,
-        )
+        within(0, 1, expectile=expectile, tau=tau, random_goals=random_goals, random_policy_goals=random_policy_goals)
+        within(0, 1, random_and_same_goals=random_goals + same_goals)
         if not 0 < discount < 1 or temperature < 0 or same_goals < 0:
             raise ValueError(
                 f"discount must be between 0 and 1, temperature and same_goals at least 0, got {discount!r}, "
@@ -96,11 +92,11 @@ class GCIQL(GoalPolicy):
             goals = self.standardised_goals(data.goals[number])
             advantage = self._q(self.slow_critics, here, told, goals).amin(dim=0) - self._value(here, goals)
             weight = (self.temperature * advantage).exp().clamp_max(HEAVIEST)
-        unlikelihood = self.unlikelihood(data.latents[frames], data.goals[number], actions)
+        nll = self.nll(data.latents[frames], data.goals[number], actions)
         return {
             "value": expectile_loss(best - value, best - value, self.expectile),
             "critic": (target - q).square().mean(dim=1).sum(),
-            "policy": (weight * unlikelihood).mean(),
+            "policy": (weight * nll).mean(),
         }
 
     def after_step(self) -> None:

@@ -40,7 +40,7 @@ class GoalPolicy(GoalHead):
         super().__init__(latent_dim, goal_dim)
         if action_sizes and sum(action_sizes) != action_dim:
             raise ValueError(f"choices among {list(action_sizes)!r} are not actions of {action_dim!r} numbers")
-        self.action_dim, self.action_sizes = action_dim, tuple(action_sizes)
+        self.action_sizes = tuple(action_sizes)
         self.policy = mlp(latent_dim + self.goal_dim, hidden_dims, action_dim)
         for name, start in (("action_mean", 0.0), ("action_std", 1.0), ("low", 0.0), ("high", 0.0)):
             self.register_buffer(name, torch.full((action_dim,), start))
@@ -73,7 +73,7 @@ class GoalPolicy(GoalHead):
         parts = said.split(list(self.action_sizes), dim=-1)
         return torch.cat([F.one_hot(x.argmax(dim=-1), x.shape[-1]) for x in parts], dim=-1).float()
 
-    def unlikelihood(self, latents: Tensor, goals: Tensor, actions: Tensor) -> Tensor:
+    def nll(self, latents: Tensor, goals: Tensor, actions: Tensor) -> Tensor:
         """−ln π(a | z, z_goal) up to a constant, with std 1 of standardised numbers: [B, D], [B, G], [B, A] -> [B]."""
         said = self._said(latents, goals)
         if not self.action_sizes:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from agents.averages import follow
-from agents.heads.core import GoalHead, Trajectories, expectile_loss, mlp, require_shares
+from agents.heads.core import GoalHead, Trajectories, expectile_loss, mlp
 from agents.objectives.core import Terms
+from envs.arguments import within
 
 
 class TemporalDistance(GoalHead):
@@ -51,7 +51,7 @@ class TemporalDistance(GoalHead):
         goal_dim: int | None = None,
     ) -> None:
         super().__init__(latent_dim, goal_dim)
-        require_shares(expectile=expectile, tau=tau, random_goals=random_goals)
+        within(0, 1, expectile=expectile, tau=tau, random_goals=random_goals)
         if dim < 1 or not 0 < discount < 1:
             raise ValueError(f"dim must be positive and discount between 0 and 1, got {dim!r} and {discount!r}")
         self.expectile, self.discount, self.tau, self.random_goals = expectile, discount, tau, random_goals
@@ -61,11 +61,6 @@ class TemporalDistance(GoalHead):
     def forward(self, achieved: Tensor, goals: Tensor) -> Tensor:
         """d, in discounted steps, the mean over both φ: [..., G], [..., G] -> [...]; shapes are broadcast."""
         return -self._values(self.maps, achieved, goals).mean(dim=0)
-
-    def steps(self, achieved: Tensor, goals: Tensor) -> Tensor:
-        """d as a number of steps n, of which d = (1 − γⁿ) / (1 − γ); those that are too far away are very many."""
-        left = (1 - (1 - self.discount) * self(achieved, goals)).clamp_min(1e-6)
-        return left.log() / math.log(self.discount)
 
     def loss(self, data: Trajectories, frames: Tensor, generator: torch.Generator) -> Terms:
         later, anywhere = data.later(frames, generator, self.discount), data.anywhere(len(frames), generator)

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from agents.planners.cem import best
-from agents.planners.core import Judge, Planner, at_least, mean_and_std, within
+from agents.planners.core import Judge, Planner, mean_and_std
+from envs.arguments import at_least, within
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class CategoricalCEM(Planner):
     def search(
         self, judge: Judge, start: Tensor, low: Tensor, high: Tensor, generator: torch.Generator, kept: Tensor
     ) -> Tensor:
-        _assert_probabilities(start, low, high)
+        _require_probabilities(start, low, high)
         probabilities, (horizon, choices) = start, start.shape[1:]
         for _ in range(self.iterations):
             noise = torch.rand(self.candidates, horizon, generator=generator, device=start.device, dtype=start.dtype)
@@ -77,7 +78,7 @@ def most_probable(probabilities: Tensor) -> Tensor:
     return F.one_hot(probabilities.argmax(dim=-1), probabilities.shape[-1]).to(probabilities.dtype)
 
 
-def _assert_probabilities(start: Tensor, low: Tensor, high: Tensor) -> None:
+def _require_probabilities(start: Tensor, low: Tensor, high: Tensor) -> None:
     if (low != 0).any() or (high != 1).any():
         raise ValueError(f"choices are one-hot, with bounds 0 and 1, got {low[0].tolist()} and {high[0].tolist()}")
     sums = start.sum(dim=-1)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agents.planners.core import Judge, Planner, at_least, chosen, mean_and_std, normal, within
+from agents.planners.core import Judge, Planner, chosen, mean_and_std, normal
+from envs.arguments import at_least, within
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from agents.planners.cem import CEM
-from agents.planners.core import Judge, at_least
+from agents.planners.core import Judge
 from agents.planners.gradient import descend
+from envs.arguments import at_least
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from envs.arguments import at_least
+
 Cost = Callable[[Tensor], Tensor]  # actions [B, N, H, A] -> costs [B, N], the lower the better; NaN loses
 
 
@@ -181,28 +183,6 @@ def mean_and_std(samples: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
 def normal(count: int, like: Tensor, generator: torch.Generator) -> Tensor:
     """Noise that all environments share: [count, H, A] from N(0, 1), for ``like`` [H, A]."""
     return torch.randn(count, *like.shape, generator=generator, device=like.device, dtype=like.dtype)
-
-
-def at_least(least: float, **values: float) -> None:
-    """Refuses settings that are smaller, or infinite.
-
-    Raises:
-        ValueError: one is.
-    """
-    for name, value in values.items():
-        if not least <= value < float("inf"):
-            raise ValueError(f"{name} must be at least {least}, got {value!r}")
-
-
-def within(low: float, high: float, **values: float) -> None:
-    """Refuses settings that are not between two numbers, these included.
-
-    Raises:
-        ValueError: one is not.
-    """
-    for name, value in values.items():
-        if not low <= value <= high:
-            raise ValueError(f"{name} must be from {low} to {high}, got {value!r}")
 
 
 def _checked(

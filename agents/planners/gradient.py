@@ -8,7 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from agents.planners.core import Judge, Planner, at_least, normal
+from agents.planners.core import Judge, Planner, normal
+from envs.arguments import at_least
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from agents.planners.cem import CEM, best, refitted
-from agents.planners.core import Judge, at_least, normal, within
+from agents.planners.core import Judge, normal
+from envs.arguments import at_least, within
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agents.planners.core import Judge, Planner, at_least, mean_and_std, normal
+from agents.planners.core import Judge, Planner, mean_and_std, normal
+from envs.arguments import at_least
 
 
 @dataclass(frozen=True)

@@ -145,12 +145,12 @@ class RSSM(FrameModel):
     def _imagined(self, latents: Tensor, actions: Tensor) -> Tensor:
         """Context [B, K, D], normalised actions [B, H, A] -> [B, H, D]."""
         memory, state = self._split(latents[:, -1])
-        imagined = []
+        future = []
         for told in self.from_action(actions).unbind(dim=1):
             memory = self._step(memory, state, told)
             state = self.stochastic.mean(self.prior(memory))
-            imagined.append(torch.cat([memory, state], dim=-1))
-        return torch.stack(imagined, dim=1)
+            future.append(torch.cat([memory, state], dim=-1))
+        return torch.stack(future, dim=1)
 
     def _start(self, like: Tensor) -> Tensor:
         return self.first.tanh().expand(len(like), -1)  # [B, D−S]

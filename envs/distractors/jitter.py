@@ -10,6 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from envs import random
+from envs.arguments import within
 from envs.core import Factors, State
 from envs.distractors.core import UNPLAYED, Distractor, Dynamics, FrameShape, Picture
 from envs.random import Key
@@ -36,8 +37,7 @@ class Jitter(Distractor):
     speed: float = 0.03
 
     def __post_init__(self) -> None:
-        if not 0 <= self.scale <= 1:
-            raise ValueError(f"scale must be from 0 to 1, got {self.scale!r}")
+        within(0, 1, scale=self.scale)
         if self.dynamics not in UNPLAYED:
             raise ValueError(f"dynamics of a jitter must be one of {UNPLAYED}, got {self.dynamics!r}")
         if not (np.isfinite(self.speed) and self.speed >= 0):

@@ -32,7 +32,7 @@ def vectorised(
     Args:
         name: the id, of this package.
         max_episode_steps: steps until an episode is truncated; None or -1 for the environment's own limit.
-        autoreset_mode: as in `envs.faces.WorldVectorEnv`.
+        autoreset_mode: as in `envs.vector_face.WorldVectorEnv`.
         processes: False for all in this process; a single one always is.
         kwargs: of the environment.
 

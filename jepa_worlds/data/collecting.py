@@ -135,13 +135,12 @@ def _batch(
     factors = factors_of(env, infos)
     state = behaviour.start(random.fold_in(key, 1), env.single_action_space)
     state = behaviour.look(state, frames, factors, goal_of(env))
-    actions_like = np.zeros((), env.single_action_space.dtype)
     at_frames: Columns = {"frames": np.empty((count, length + 1, *frames.shape[1:]), frames.dtype)}
     at_frames |= {
         f"factors.{name}": np.empty((count, length + 1, *x.shape[1:]), x.dtype) for name, x in factors.items()
     }
     at_steps: Columns = {
-        "actions": np.empty((count, length, *(env.single_action_space.shape or ())), actions_like.dtype),
+        "actions": np.empty((count, length, *(env.single_action_space.shape or ())), env.single_action_space.dtype),
         "rewards": np.empty((count, length), np.float32),
         "terminations": np.empty((count, length), bool),
         "truncations": np.empty((count, length), bool),

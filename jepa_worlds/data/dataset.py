@@ -28,6 +28,11 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 ORIGIN = ("env", "distractor", "behaviour", "seed")  # where manifests agree in these, episodes of a number agree
 
 
+def is_position(factor: str) -> bool:
+    """Whether a factor of two numbers is a position (x, y) in the frame, in px: ``location`` or ``location.<what>``."""
+    return factor.split(".")[0] == "location"
+
+
 @dataclass(frozen=True)
 class Shard:
     """The arrays of a range of episodes, its frames memory-mapped."""

@@ -84,7 +84,7 @@ def native_ids() -> list[str]:
 def how_many(config: dict[str, Any]) -> int:
     """How many environments are stepped at once unless told otherwise: native worlds together, others one a core."""
     spec = gymnasium.registry.get(config.get("via") or config["id"])
-    if spec is None or spec.vector_entry_point == "envs.faces:WorldVectorEnv":
+    if spec is None or spec.vector_entry_point == "envs.vector_face:WorldVectorEnv":
         return AT_ONCE
     return cores()
 

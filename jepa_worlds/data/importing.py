@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from agents.actions import described
 from jepa_worlds.data.dataset import FORMAT, Dataset, Split
 from jepa_worlds.data.sharding import Columns, shard_episodes, split_episodes, write_dataset
-from jepa_worlds.shared.app import Plain
-from jepa_worlds.shared.files import versions
+from jepa_worlds.shared.files import Plain, versions
 
 SETTINGS = ("env", "distractor", "behaviour", "episodes", "episodes_digest", "episode_length", "seed", "shard_episodes")
 

@@ -18,8 +18,8 @@ from agents.actions import space_of
 from jepa_worlds.data.dataset import SPLITS, Dataset
 from jepa_worlds.data.importing import Episode, imported, write_episodes
 from jepa_worlds.data.sharding import split_episodes
-from jepa_worlds.shared.app import Plain
 from jepa_worlds.shared.bars import bar
+from jepa_worlds.shared.files import Plain
 
 MANIFEST = "jepa_worlds"  # key of the metadata where it is kept
 UNFINISHED = "unfinished"  # what is there until then

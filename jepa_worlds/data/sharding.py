@@ -13,9 +13,16 @@ from numpy.typing import NDArray
 
 from jepa_worlds.data.dataset import MANIFEST, SPLITS, Split, check_shard, read_manifest
 from jepa_worlds.data.statistics import coverage, moments
-from jepa_worlds.shared.app import Plain
 from jepa_worlds.shared.bars import bar
-from jepa_worlds.shared.files import VERSIONED_IF_PRESENT, digest, temporary_name, write_array, write_json, writing
+from jepa_worlds.shared.files import (
+    VERSIONED_IF_PRESENT,
+    Plain,
+    digest,
+    temporary_name,
+    write_array,
+    write_json,
+    writing,
+)
 from jepa_worlds.shared.runs import differing
 
 Columns = dict[str, NDArray]

@@ -25,16 +25,17 @@ from jepa_worlds.data.environments import distractors, native_ids
 from jepa_worlds.data.windows import Batch, Windows
 from jepa_worlds.machine.speed import frames_per_second, rate
 from jepa_worlds.models.cards import spec
-from jepa_worlds.models.training import Schedule, Trainer, chosen_device, chosen_precision
+from jepa_worlds.models.devices import chosen_device, chosen_precision
+from jepa_worlds.models.training import Schedule, Trainer
 from jepa_worlds.shared.app import composed, override, plain
 from jepa_worlds.shared.build import build
+from jepa_worlds.shared.files import Plain
 
-Settings = dict[str, Any]
 Row = tuple[str, dict[str, float]]  # what was measured, or why it cannot be; its numbers by column
 FACES: dict[str, type[SyncVectorEnv] | type[AsyncVectorEnv]] = {"Sync": SyncVectorEnv, "Async": AsyncVectorEnv}
 
 
-def environments(settings: Settings) -> Iterator[Row]:
+def environments(settings: Plain) -> Iterator[Row]:
     """Every native world beside Gymnasium's vector environments over it, then what others have of the same tasks.
 
     The ratio is that of the fastest of ours to the fastest of theirs.
@@ -65,7 +66,7 @@ def environments(settings: Settings) -> Iterator[Row]:
         yield name, numbers
 
 
-def faces(env_id: str, settings: Settings, kwargs: dict[str, Any]) -> dict[str, float]:
+def faces(env_id: str, settings: Plain, kwargs: dict[str, Any]) -> dict[str, float]:
     """Frames a second of Gymnasium's vector environments over single ones."""
     numbers = {}
     for face, kind in FACES.items():
@@ -89,14 +90,14 @@ def _pictured(env_id: str, kwargs: dict[str, Any]) -> gymnasium.Env:
     return AddRenderObservation(gymnasium.make(env_id, render_mode="rgb_array", **kwargs))
 
 
-def collection(settings: Settings) -> Iterator[Row]:
+def collection(settings: Plain) -> Iterator[Row]:
     """The whole collect command in this process, checksums and all."""
     for name, overrides in settings["distractors"].items():
         with collected(settings["episodes"], overrides) as (_, seconds):
             yield f"collection to disk, {name}", {"frames/s": settings["episodes"] * 17 / seconds}
 
 
-def sampling(settings: Settings) -> Iterator[Row]:
+def sampling(settings: Plain) -> Iterator[Row]:
     """Batches of windows, from the memory map and from the device."""
     device, size = chosen_device(settings["device"]), 64
     with collected(settings["episodes"]) as (dataset, _):
@@ -106,7 +107,7 @@ def sampling(settings: Settings) -> Iterator[Row]:
             yield f"window sampling, {'on the device' if resident else 'memory-mapped'}", {"frames/s": frames}
 
 
-def training(settings: Settings) -> Iterator[Row]:
+def training(settings: Plain) -> Iterator[Row]:
     """Training steps, data included."""
     device = chosen_device(settings["device"])
     with collected(settings["episodes"]) as (dataset, _):
@@ -122,7 +123,7 @@ def training(settings: Settings) -> Iterator[Row]:
             yield f"training, {name}, {precision}", {"frames/s": frames}
 
 
-def prepared(dataset: Dataset, windows: Windows, overrides: Sequence[str]) -> tuple[Settings, Any, Batch]:
+def prepared(dataset: Dataset, windows: Windows, overrides: Sequence[str]) -> tuple[Plain, Any, Batch]:
     """The settings of the train command under overrides, its model on the device of the windows, and a batch."""
     config = composed("train", ["data=", "out=", *overrides])
     with open_dict(config):

@@ -111,7 +111,7 @@ def learning(settings: Settings) -> Iterator[Finding]:
 
     from jepa_worlds.data.windows import Windows
     from jepa_worlds.machine.benchmarking import collected, prepared
-    from jepa_worlds.models.training import chosen_device, chosen_precision
+    from jepa_worlds.models.devices import chosen_device, chosen_precision
 
     yield Finding("ok", "torch", f"{torch.get_num_threads()} threads", required=True)
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

@@ -18,11 +18,12 @@ from agents.planners.cem import CEM
 from agents.planners.core import Cost, Planner
 from agents.world_models.core import WorldModel
 from jepa_worlds.data.windows import Windows
-from jepa_worlds.machine.benchmarking import Row, Settings, collected, prepared
-from jepa_worlds.models.training import chosen_device
+from jepa_worlds.machine.benchmarking import Row, collected, prepared
+from jepa_worlds.models.devices import chosen_device
 from jepa_worlds.shared.app import composed, plain
 from jepa_worlds.shared.bars import bar
 from jepa_worlds.shared.build import build
+from jepa_worlds.shared.files import Plain
 
 EPISODES = 100  # of the dataset whose frames plans begin and end at
 MODEL_ROWS = {precision: f"CEM on the model, {precision}" for precision in ("fp32", "bf16", "int8")}
@@ -40,7 +41,7 @@ class Timing:
     best: float = math.inf
 
 
-def planning(settings: Settings) -> Iterator[Row]:
+def planning(settings: Plain) -> Iterator[Row]:
     """CEM on an untrained model in every precision, CEM as a plain loop, and planners on a cost that is free.
 
     The gain is that of the most environments at once over the fewest, the ratio that of a row's fastest rate to the
@@ -117,7 +118,7 @@ def step_by_step(model: WorldModel, start: Tensor, goal: Tensor, candidates: Ten
     return torch.linalg.vector_norm(achieved - goal, dim=-1).mean(dim=1) / goal.shape[-1] ** 0.5
 
 
-def _timings(chosen: Settings, overrides: Sequence[str], device: torch.device) -> tuple[list[Timing], dict[str, str]]:
+def _timings(chosen: Plain, overrides: Sequence[str], device: torch.device) -> tuple[list[Timing], dict[str, str]]:
     """All decisions, those for few environments first; and the precisions that the device lacks, and why."""
     model, state, goal, size = _scene([*overrides, *chosen["model"]], max(chosen["environments"]), device)
     cem: CEM = build({"_target_": f"{CEM.__module__}.{CEM.__name__}", **chosen["cem"]})

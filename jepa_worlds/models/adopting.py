@@ -17,8 +17,9 @@ from jepa_worlds.data.dataset import Dataset
 from jepa_worlds.data.windows import require_room, split_windows
 from jepa_worlds.models.cards import card, spec
 from jepa_worlds.models.checkpoint import CARD, rebuilt, save, untrained
-from jepa_worlds.shared.app import Plain
+from jepa_worlds.shared.files import Plain
 from jepa_worlds.shared.runs import untouched
+from jepa_worlds.shared.seeding import random_state_kept
 
 TRIED = 8  # windows on which a model shows what it does, at most
 NAMED = 3  # differences that an error names, at most
@@ -121,7 +122,7 @@ def _computed(model: WorldModel, batch: Batch) -> dict[str, Tensor]:
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        with torch.random.fork_rng(devices=[frames.device] if frames.device.type == "cuda" else []), torch.no_grad():
+        with random_state_kept(frames.device), torch.no_grad():
             latents = _asked(model, "encode", "[B, T, latent_dim]", [count, length, size], frames, actions)
             start, rest = latents[:, first : first + 1], actions[:, first:]
             futures = _asked(model, "predict", "[B, H, latent_dim]", [count, length - 1 - first, size], start, rest)

@@ -14,6 +14,7 @@ from safetensors.torch import save as serialised
 from agents.world_models.core import WorldModel
 from jepa_worlds.shared.build import build
 from jepa_worlds.shared.files import atomic, read_json, write_json
+from jepa_worlds.shared.seeding import random_state_kept
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
 FORMAT = "jepa_worlds/model/1"
@@ -113,6 +114,5 @@ def load_tensors(file: Path) -> dict[str, torch.Tensor]:
 
 def untrained(build: Callable[[], WorldModel], seed: int) -> WorldModel:
     """A model with fresh weights, drawn from a seed; the global random state stays as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # of the CPU alone, where weights are drawn
+    with random_state_kept(seed=seed):
         return build().eval().requires_grad_(False)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from jepa_worlds.data.windows import Windows
 from jepa_worlds.models.checkpoint import load_tensors, save_tensors
 from jepa_worlds.shared.bars import bar
 from jepa_worlds.shared.runs import MetricsLog
+from jepa_worlds.shared.seeding import random_state_kept
 from jepa_worlds.shared.signals import Stop
 
 STATE = "training.safetensors"
@@ -160,17 +159,13 @@ class Trainer:
                     progress.set_postfix({"loss": f"{row['train/loss']:.3g}", "frames/s": f"{rate:.0f}"}, refresh=False)
                 if self._due(schedule.diagnose_every):
                     self._check(run)
-                    found = self.diagnose(held_out) | (probe() if probe else {})
+                    found = diagnose(self.model, held_out, schedule.batch_size) | (probe() if probe else {})
                     log.write(self.step, **{f"held_out/{name}": number for name, number in found.items()})
                     self.model.train()
                 if self._due(schedule.save_every) or stop.requested:
                     self._check(run)
                     self.save(run / STATE)
                     stop.leave_if_requested(f"stopped at step {self.step}; run the same command again to go on")
-
-    def diagnose(self, windows: Windows) -> dict[str, float]:
-        """Loss terms, r_within, RankMe and action sensitivity on held-out windows."""
-        return diagnose(self.model, windows, self.schedule.batch_size)
 
     def save(self, file: Path) -> None:
         """Write weights, optimiser, random state and step, atomically."""
@@ -244,7 +239,7 @@ def diagnose(model: WorldModel, windows: Windows, batch_size: int) -> dict[str, 
     model.eval()
     device, first = next(model.parameters()).device, model.context - 1
     batch = {name: x.to(device) for name, x in windows.batch(0, count, seed=0).items()}
-    with _random_state_kept(device):
+    with random_state_kept(device):
         terms = diagnostics.mean_terms(model.loss, batch, batch_size)
         latents = model.encode(batch["frames"], batch["actions"]).float()[:, first:]
     if not (torch.isfinite(latents).all() and all(math.isfinite(number) for number in terms.values())):
@@ -258,59 +253,3 @@ def diagnose(model: WorldModel, windows: Windows, batch_size: int) -> dict[str, 
         "rankme": float(diagnostics.rankme(latents)),
         "action_sensitivity": float(diagnostics.action_sensitivity(model, latents, batch["actions"][:, first:])),
     }
-
-
-def _random_state_kept(device: torch.device) -> AbstractContextManager[None]:
-    """What draws random numbers in this context leaves those of training as they would have been."""
-    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
-
-
-def chosen_device(wanted: str) -> torch.device:
-    """The device for ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-
-    Raises:
-        ValueError: there is no such device here.
-    """
-    if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(wanted)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"device={wanted!r} is not available here: {reason}. Try device=auto or cpu") from error
-    return device
-
-
-def chosen_precision(wanted: str, model: WorldModel, batch: Batch) -> str:
-    """``fp32`` or ``bf16``; for ``auto``, bf16 where the hardware has it and a training step is measured faster.
-
-    Raises:
-        ValueError: another precision.
-    """
-    if wanted not in ("auto", "fp32", "bf16"):
-        raise ValueError(f"precision must be auto, fp32 or bf16, got {wanted!r}")
-    if wanted != "auto":
-        return wanted
-    device = next(model.parameters()).device
-    amx = device.type == "cpu" and torch.cpu._is_amx_tile_supported()
-    if not (amx or (device.type == "cuda" and torch.cuda.is_bf16_supported())):
-        return "fp32"
-    with _random_state_kept(device):
-        seconds = {bf16: _seconds_a_step(copy.deepcopy(model), batch, bf16) for bf16 in (False, True)}
-    return "bf16" if seconds[True] < seconds[False] else "fp32"
-
-
-def _seconds_a_step(model: WorldModel, batch: Batch, bf16: bool) -> float:
-    """The fastest of three passes forward and backward, after one to warm up."""
-    device, best = next(model.parameters()).device, math.inf
-    for attempt in range(4):
-        started = time.perf_counter()
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            terms = model.loss(batch)
-        torch.stack(list(terms.values())).sum().backward()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        if attempt:
-            best = min(best, time.perf_counter() - started)
-    return best

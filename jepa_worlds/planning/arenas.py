@@ -17,7 +17,7 @@ from envs.random import Key
 from jepa_worlds.data.environments import HELD_OUT, factors_of, make_worlds
 from jepa_worlds.planning.protocols import Protocol
 from jepa_worlds.policies.behaviours import make_behaviour
-from jepa_worlds.shared.app import Plain
+from jepa_worlds.shared.files import Plain
 
 
 @dataclass(frozen=True)

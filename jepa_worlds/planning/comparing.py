@@ -15,7 +15,7 @@ from agents.heads.policy import GoalPolicy
 from agents.planners.cem import CEM
 from agents.planners.core import Planner
 from agents.world_models.core import WorldModel
-from jepa_worlds.models.training import chosen_device
+from jepa_worlds.models.devices import chosen_device
 from jepa_worlds.planning.actors import Actor, Behaving, Decided, Following, Planning, Simulating, Still, controller
 from jepa_worlds.planning.arenas import Arena
 from jepa_worlds.planning.fitting import Fitted
@@ -24,8 +24,8 @@ from jepa_worlds.planning.protocol_worlds import other_settings
 from jepa_worlds.planning.protocols import Protocol
 from jepa_worlds.planning.rows import Row
 from jepa_worlds.policies.behaviours import identified, make_behaviour, unpickles
-from jepa_worlds.shared.app import Plain
 from jepa_worlds.shared.build import TRUSTED, build
+from jepa_worlds.shared.files import Plain
 from jepa_worlds.shared.runs import run_name
 
 CEILING, RANDOM, STILL, BEHAVIOUR = "true simulator", "random actions", "no-op", "behaviour of the data"

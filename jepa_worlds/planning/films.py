@@ -13,8 +13,9 @@ from jepa_worlds.pictures.video import SIDE, Clip, write_video
 from jepa_worlds.planning.comparing import Comparison
 from jepa_worlds.planning.protocols import Protocol
 from jepa_worlds.planning.replaying import Scene, played_again
-from jepa_worlds.shared.app import Plain
+from jepa_worlds.shared.files import Plain
 
+FILM = "film.mp4"
 GOAL = "#4575b4"
 
 
@@ -35,7 +36,7 @@ def pictures(comparison: Comparison, played: dict[str, Plain], out: Path, settin
             _paths(scene, episodes, protocol, f"{name}, {protocol.id}: {factor}", files[-1], factor)
         scenes.append(_clips(scene, episodes, protocol, name))
     if settings["film"] and scenes:
-        files.append(out / "film.mp4")
+        files.append(out / FILM)
         write_video(scenes, columns=2, fps=settings["fps"], file=files[-1])
     return files
 

@@ -24,9 +24,8 @@ from jepa_worlds.planning.trajectories import trajectories
 from jepa_worlds.probing import scoring
 from jepa_worlds.probing.opening import fitting_dataset
 from jepa_worlds.probing.scoring import Features
-from jepa_worlds.shared.app import Plain
 from jepa_worlds.shared.build import TRUSTED, build
-from jepa_worlds.shared.files import digest
+from jepa_worlds.shared.files import Plain, digest
 
 LIMITS: dict[Split, int] = {"train": 3000, "validation": 500}  # windows on which probes are fitted, at most
 

@@ -16,6 +16,7 @@ from jepa_worlds.models.checkpoint import load_tensors, save_tensors
 from jepa_worlds.shared.bars import bar
 from jepa_worlds.shared.build import build
 from jepa_worlds.shared.files import read_json, write_json
+from jepa_worlds.shared.seeding import random_state_kept
 
 
 def sizes(model: WorldModel, card: dict[str, Any]) -> dict[str, Any]:
@@ -30,8 +31,7 @@ def new_head(config: dict[str, Any], seed: int, trust: Sequence[str] = ()) -> He
     Raises:
         ValueError: a configuration of something else.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # of the CPU alone, where weights are drawn
+    with random_state_kept(seed=seed):
         head = build(config, ("agents", *trust))
     if not isinstance(head, Head):
         raise ValueError(f"a head must be a class of agents.heads, got {config!r}")

@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium.envs.registration import load_env_creator
 
 from envs.core import World
-from jepa_worlds.shared.app import Plain
+from jepa_worlds.shared.files import Plain
 from jepa_worlds.shared.runs import differing
 
 NAMES = ("via", "id", "domain", "task")  # what says which world it is; all else are settings of it

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from envs.arguments import require_whole
 from envs.core import Factors, apart
-from jepa_worlds.shared.app import Plain
+from jepa_worlds.shared.files import Plain
 from jepa_worlds.shared.runs import protocol_id
 
 SCORES = ("success", "return")

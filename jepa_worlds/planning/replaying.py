@@ -13,11 +13,13 @@ from agents.actions import described, vectors
 from agents.costs.imagination import imagine
 from agents.policies.core import Goal
 from agents.policies.latents import Latents
+from envs.core import Factors
+from jepa_worlds.data.dataset import is_position
 from jepa_worlds.planning.arenas import Arena
 from jepa_worlds.planning.comparing import Comparison
 from jepa_worlds.planning.fitting import Fitted
 from jepa_worlds.probing.clips import drawn
-from jepa_worlds.shared.app import Plain
+from jepa_worlds.shared.files import Plain
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,9 @@ class Scene:
     imagined: NDArray[np.uint8] | None
 
 
-def followed(factors: list[str], success: str) -> str | None:
+def followed(factors: Factors, success: str) -> str | None:
     """The factor whose path is drawn: that of success if it is a position (x, y) in the frame, else the last such."""
-    found = [name for name in factors if name.split(".")[0] == "location"]
+    found = [name for name, x in factors.items() if is_position(name) and x.shape[1:] == (2,)]
     return success if success in found else next(reversed(found), None)
 
 
@@ -59,7 +61,8 @@ def played_again(comparison: Comparison, fitted: Fitted, episodes: list[Plain]) 
     actions = np.array([x["actions"] for x in episodes], arena.space.dtype).swapaxes(0, 1)  # [T, n, ...]
     plans = torch.tensor([x["plans"] for x in episodes], device=device).transpose(0, 1)  # [D, n, H, A]
     now, goal = arena.begin()
-    factor = followed([name for name in fitted.dataset.factors if name in now.factors], protocol.success.factor)
+    known = {name: now.factors[name] for name in fitted.dataset.factors if name in now.factors}
+    factor = followed(known, protocol.success.factor)
     readout, every = (fitted.readout(factor) if factor else None), protocol.executed * protocol.action_repeat
     frames, factors, returns = [now.frames], [now.factors], [np.zeros(len(episodes))]
     ends: list[Tensor] = []

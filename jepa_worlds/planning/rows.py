@@ -18,9 +18,8 @@ from envs import random
 from jepa_worlds.planning.actors import Actor, Decided
 from jepa_worlds.planning.arenas import Arena
 from jepa_worlds.planning.protocols import Protocol
-from jepa_worlds.shared.app import Plain
 from jepa_worlds.shared.estimates import estimate, wilson
-from jepa_worlds.shared.files import read_json, write_json
+from jepa_worlds.shared.files import Plain, read_json, write_json
 from jepa_worlds.shared.jobs import Report
 from jepa_worlds.shared.runs import differing
 

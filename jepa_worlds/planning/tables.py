@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from jepa_worlds.planning.protocols import Protocol
 from jepa_worlds.planning.rows import Effort, summary
-from jepa_worlds.shared.app import Plain
+from jepa_worlds.shared.files import Plain
 from jepa_worlds.shared.markdown import markdown_table
 
 Read = Callable[[Plain], str]

@@ -25,7 +25,7 @@ from jepa_worlds.policies.saved import read_policy_card
 from jepa_worlds.probing import scoring
 from jepa_worlds.probing.model_probe import ModelProbe
 from jepa_worlds.probing.opening import open_probe
-from jepa_worlds.shared.app import Plain
+from jepa_worlds.shared.files import Plain
 
 
 @dataclass(frozen=True)

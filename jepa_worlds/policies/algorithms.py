@@ -11,8 +11,8 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents.policies.extractors import SmallCNN, WorldModelExtractor
 from agents.world_models.core import WorldModel
-from jepa_worlds.shared.app import Plain
 from jepa_worlds.shared.build import TRUSTED, build
+from jepa_worlds.shared.files import Plain
 
 ALGORITHMS = ("PPO", "A2C", "SAC", "TD3", "DDPG", "DQN")
 CONTINUOUS, CHOICES = ("SAC", "TD3", "DDPG"), ("DQN",)  # algorithms whose actions are a Box, or Discrete

@@ -13,9 +13,8 @@ from agents.behaviours.core import Behaviour
 from agents.behaviours.sb3_policy import SB3Policy
 from jepa_worlds.models.checkpoint import WEIGHTS
 from jepa_worlds.policies.saved import NORMALISER, POLICY, find_policy, make_observer, read_policy_card
-from jepa_worlds.shared.app import Plain
 from jepa_worlds.shared.build import TRUSTED, build
-from jepa_worlds.shared.files import digest
+from jepa_worlds.shared.files import Plain, digest
 
 SB3_POLICY = f"{SB3Policy.__module__}.{SB3Policy.__qualname__}"
 

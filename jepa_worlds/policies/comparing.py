@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from agents.policies.vec_env import ObservedVecEnv
+from agents.simulation import inner_world
 from envs.core import World
 from jepa_worlds.data.dataset import Dataset
 from jepa_worlds.data.environments import Task, make_worlds
 from jepa_worlds.models.checkpoint import CARD, load, read_card, save, untrained
-from jepa_worlds.models.training import chosen_device
+from jepa_worlds.models.devices import chosen_device
 from jepa_worlds.policies.downstream import Training, new_algorithm, require_same
 from jepa_worlds.policies.saved import make_observer
-from jepa_worlds.shared.app import Plain
 from jepa_worlds.shared.build import build
+from jepa_worlds.shared.files import Plain
 from jepa_worlds.shared.runs import run_name
 
 OTHERS = ("untrained", "pixels", "state", "finetuned")  # rows beside those of runs
@@ -173,6 +174,5 @@ def _try_out(training: Training) -> None:
 
 def _rewarded(env: object) -> bool:
     """Whether what is underneath all that is around it has rewards, as environments of others are taken to have."""
-    while hasattr(env, "world"):
-        env = env.world
-    return not isinstance(env, World) or type(env).reward is not World.reward
+    world = inner_world(env)
+    return world is None or type(world).reward is not World.reward

@@ -33,8 +33,7 @@ from jepa_worlds.policies.saved import (
     save_policy,
     written,
 )
-from jepa_worlds.shared.app import Plain
-from jepa_worlds.shared.files import digest, read_json, write_json
+from jepa_worlds.shared.files import Plain, digest, read_json, write_json
 from jepa_worlds.shared.jobs import Report
 from jepa_worlds.shared.runs import differing
 

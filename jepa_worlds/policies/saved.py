@@ -18,8 +18,7 @@ from agents.policies.latents import Latents
 from agents.policies.pixels import Pixels
 from agents.policies.true_state import TrueState
 from jepa_worlds.models.checkpoint import load
-from jepa_worlds.shared.app import Plain
-from jepa_worlds.shared.files import read_json, write_json, writing
+from jepa_worlds.shared.files import Plain, read_json, write_json, writing
 from jepa_worlds.shared.runs import RESULTS
 
 if TYPE_CHECKING:

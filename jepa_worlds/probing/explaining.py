@@ -8,8 +8,7 @@ latents of the same make that know what actions move. An objective can be fooled
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from torch import Tensor
 from agents.diagnostics import covariance_spectrum, mean_terms
 from agents.objectives.core import uses_targets, weighted_sum
 from agents.probes.core import moments
-from agents.solutions import Imagine, Readout, Steps, fit, knowing, regardless
+from agents.solutions import FittedObjective, Imagine, LinearDynamics, fit, knowing, regardless
 from agents.world_models.core import NoDecoder, WorldModel
 from agents.world_models.encoder_predictor import EncoderPredictor
 from agents.world_models.frame_model import imagined
@@ -28,15 +27,16 @@ from envs.arguments import require_whole
 from jepa_worlds.data.dataset import Split
 from jepa_worlds.data.windows import Batch, Windows, split_windows
 from jepa_worlds.models.checkpoint import WEIGHTS, load, read_card, untrained
-from jepa_worlds.models.training import DIAGNOSED, DIAGNOSTICS, chosen_device, diagnose
+from jepa_worlds.models.devices import chosen_device
+from jepa_worlds.models.training import DIAGNOSED, DIAGNOSTICS, diagnose
 from jepa_worlds.probing.opening import fitting_dataset
 from jepa_worlds.probing.scoring import ENCODED
-from jepa_worlds.shared.app import Plain
 from jepa_worlds.shared.build import build
-from jepa_worlds.shared.files import digest, read_json, write_json
+from jepa_worlds.shared.files import Plain, digest, read_json, write_json
+from jepa_worlds.shared.seeding import random_state_kept
 
 EXPLAINED = "explained.json"
-FITTED = 1024  # training windows that readouts are fitted to
+FITTED = 1024  # training windows that objectives are fitted to
 BACKGROUND = "envs.distractors.background.Background"  # whose dynamics are known
 CONTROLLED = 0.5  # share of a factor's changes that its action explains, if it counts as one that actions move
 SOLUTIONS = "solutions/2"  # how those of an explanation are made
@@ -95,14 +95,14 @@ def explain(
     dataset, place = fitting_dataset(card, None, verify=False), chosen_device(device)
     windows = split_windows(dataset, card["window"])
     batches = {split: _first(some, LIMITS[split], place) for split, some in windows.items()}
-    with _seeded(place):  # new weights are drawn wherever a model is built
+    with random_state_kept(place, seed=0):  # new weights are drawn wherever a model is built
         model = load(run, place, tuple(trust))
         truth = load(supervised, place, tuple(trust)) if supervised else None
         latents = model.encode(batches["test"]["frames"], batches["test"]["actions"]).float()[:, model.context - 1 :]
         losses: dict[str, Any] = {}
         unavailable: dict[str, str] = {}
         if card["objective"]["weights"]:
-            with _seeded(place):
+            with random_state_kept(place, seed=0):
                 found = diagnose(model, windows["test"], card["batch_size"])
             losses["trained"] = _loss({name: x for name, x in found.items() if name not in DIAGNOSTICS}, card)
             for name, make in _solutions(batches, dataset.manifest["distractor"] or {}, truth).items():
@@ -155,7 +155,7 @@ def _solutions(batches: dict[Split, Batch], distractor: Plain, truth: WorldModel
 
 
 def _judged(new: WorldModel, make: Make, card: dict[str, Any], steps: int) -> dict[str, Any]:
-    """The loss of a solution under a fitted readout, on test windows.
+    """The loss of a solution under a fitted objective, on test windows.
 
     Raises:
         Unavailable, NoDecoder: there is no such loss.
@@ -165,17 +165,17 @@ def _judged(new: WorldModel, make: Make, card: dict[str, Any], steps: int) -> di
     if uses_targets(new.objectives):
         raise Unavailable("its loss is of targets, which a solution has none of")
     solution = make(new)
-    readout = Readout(new, solution.imagine, solution.mean, solution.std)
+    fitted = FittedObjective(new, solution.imagine, solution.mean, solution.std)
 
     def loss(split: Split) -> dict[str, Any]:
-        with _seeded(solution.mean.device):
-            return _loss(mean_terms(readout, solution.windows[split], card["batch_size"]), card)
+        with random_state_kept(solution.mean.device, seed=0):
+            return _loss(mean_terms(fitted, solution.windows[split], card["batch_size"]), card)
 
-    first, before = copy.deepcopy(readout.state_dict()), loss("validation")
-    with _seeded(solution.mean.device):
-        fit(readout, solution.windows["train"], card["objective"]["weights"], card["batch_size"], steps)
+    first, before = copy.deepcopy(fitted.state_dict()), loss("validation")
+    with random_state_kept(solution.mean.device, seed=0):
+        fit(fitted, solution.windows["train"], card["objective"]["weights"], card["batch_size"], steps)
     if not loss("validation")["total"] < before["total"]:
-        readout.load_state_dict(first)
+        fitted.load_state_dict(first)
     return loss("test")
 
 
@@ -205,12 +205,12 @@ def _copy(model: EncoderPredictor, batches: dict[Split, Batch], distractor: Plai
 def _controlled(model: EncoderPredictor, batches: dict[Split, Batch]) -> Solution:
     """Latents that know the factors that actions move, and predictions that are right."""
     first = model.context - 1
-    moved: dict[str, Steps] = {}
+    moved: dict[str, LinearDynamics] = {}
     for name, values in batches["train"].items():
         if name.startswith("factors.") and name != "factors.background":
             actions = (batches["train"]["actions"] - model.action_mean) / model.action_std
-            steps = Steps.fit(values.float(), actions)
-            moved |= {name: steps} if steps.share > CONTROLLED else {}
+            dynamics = LinearDynamics.fit(values.float(), actions)
+            moved |= {name: dynamics} if dynamics.share > CONTROLLED else {}
     if not moved:
         raise Unavailable("no factor is one that an action moves at once: nothing is known to be controlled")
     mean, std = moments(torch.cat([batches["train"][name].flatten(0, 1).float() for name in moved], dim=-1))
@@ -219,7 +219,7 @@ def _controlled(model: EncoderPredictor, batches: dict[Split, Batch]) -> Solutio
         return knowing((torch.cat([x.float() for x in factors], dim=-1) - mean) / std, model.latent_dim)
 
     def imagine(batch: Mapping[str, Tensor], actions: Tensor) -> Tensor:
-        return features([steps.rollout(batch[name][:, first].float(), actions) for name, steps in moved.items()])
+        return features([known.rollout(batch[name][:, first].float(), actions) for name, known in moved.items()])
 
     windows: dict[Split, Batch] = {}
     for split, batch in batches.items():
@@ -272,15 +272,3 @@ def _loss(terms: dict[str, float], card: dict[str, Any]) -> dict[str, Any]:
         {name: torch.tensor(x, dtype=torch.double) for name, x in terms.items()}, card["objective"]["weights"]
     )
     return {"total": float(total), "terms": terms}
-
-
-@contextmanager
-def _seeded(device: torch.device) -> Iterator[None]:
-    """What draws random numbers in this context draws the same ones every time, and none outside it notices."""
-    cuda = device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if cuda else []):
-        torch.default_generator.manual_seed(0)
-        if cuda:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(0)
-        yield

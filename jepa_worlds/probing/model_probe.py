@@ -14,7 +14,7 @@ from agents.probes.core import Probe
 from agents.probes.ridge import Ridge
 from agents.world_models.core import WorldModel
 from envs.arguments import require_whole
-from jepa_worlds.data.dataset import SPLITS, Dataset, Split
+from jepa_worlds.data.dataset import SPLITS, Dataset, Split, is_position
 from jepa_worlds.data.windows import require_room, split_windows
 from jepa_worlds.models.training import diagnose
 from jepa_worlds.probing import scoring
@@ -95,18 +95,18 @@ class ModelProbe:
                 "untrained": by_untrained["rollouts"][name].rmse,
                 "untrained_encoder": by_untrained["latents"][name].rmse,
             }
-        return Probed(metrics, floors, self._diagnostics(batch_size), rollouts)
+        return Probed(metrics, floors, diagnose(self.model, self.windows["test"], batch_size), rollouts)
 
     @property
     def positions(self) -> list[str]:
         """The factors that are positions (x, y) in the frame: ``location`` and ``location.<what>``."""
         factors = self.features["test"].factors
-        return [name for name, x in factors.items() if name.split(".")[0] == "location" and x.shape[-1] == 2]
+        return [name for name, x in factors.items() if is_position(name) and x.shape[-1] == 2]
 
     @property
     def quantities(self) -> list[str]:
         """The other factors, but for ``background``, whose components mean nothing to the eye."""
-        return [n for n in self.features["test"].factors if n not in self.positions and n.split(".")[0] != "background"]
+        return [n for n in self.features["test"].factors if n not in self.positions and n != "background"]
 
     def score_shown(self) -> dict[str, Score]:
         """The scores on rollouts of probes of all positions and quantities that change.
@@ -153,10 +153,6 @@ class ModelProbe:
         """The frames of the first windows of `features`, the newest at each of their steps: [count, T, H, W, C]."""
         frames = self.windows[split].take(self.features[split].windows[:count])["frames"]
         return frames[:, self.model.context - 1 :].permute(0, 1, 3, 4, 2).cpu().numpy()
-
-    def _diagnostics(self, batch_size: int) -> dict[str, float]:
-        """Diagnostics of the latent space, and the terms of the training loss, on test windows."""
-        return diagnose(self.model, self.windows["test"], batch_size)
 
     def _features(self, model: WorldModel, desc: str) -> dict[Split, Features]:
         return {s: scoring.features(model, self.windows[s], self.limits[s], f"{desc} {s}") for s in SPLITS}

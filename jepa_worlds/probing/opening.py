@@ -6,7 +6,7 @@ from typing import Any
 
 from jepa_worlds.data.dataset import ORIGIN, SPLITS, Dataset
 from jepa_worlds.models.checkpoint import load, read_card
-from jepa_worlds.models.training import chosen_device
+from jepa_worlds.models.devices import chosen_device
 from jepa_worlds.probing.model_probe import ModelProbe
 from jepa_worlds.shared.app import require_types
 

@@ -89,7 +89,9 @@ def features(model: WorldModel, windows: Windows, limit: int, desc: str | None =
         future = model.predict(latent[:, :1], batch["actions"][:, first:]).float()
         latents.append(latent.cpu())
         rollouts.append(torch.cat([latent[:, :1], future], dim=1).cpu())
-        factors.append({name[8:]: x[:, first:].cpu() for name, x in batch.items() if name.startswith("factors.")})
+        factors.append(
+            {n.removeprefix("factors."): x[:, first:].cpu() for n, x in batch.items() if n.startswith("factors.")}
+        )
     if not all(torch.isfinite(part).all() for part in (*latents, *rollouts)):
         raise ValueError("the model's latents are not finite: its weights are damaged, or it diverged. Train it again")
     joined = {name: torch.cat([part[name] for part in factors]) for name in factors[0]}

@@ -21,15 +21,13 @@ from yaml import YAMLError
 
 from jepa_worlds import PACKAGE
 from jepa_worlds.shared import help_texts
-from jepa_worlds.shared.files import code_commit
+from jepa_worlds.shared.files import Plain, code_commit
 
 CONFIGS = next(path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir())
 """The folder of configurations: inside the package in a wheel, beside it in a clone."""
 
 EXPECTED = (ValueError, OSError, MemoryError, HydraException, OmegaConfBaseException, YAMLError)
 """What bad input raises. Anything else is a bug, and shows its traceback."""
-
-Plain = dict[str, Any]
 
 OmegaConf.register_new_resolver(
     "share", lambda size, first, last: round(last * size) - round(first * size), replace=True

@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 
 from jepa_worlds import PACKAGE
 
+Plain = dict[str, Any]  # a mapping, as JSON and YAML have it
+
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 VERSIONED = ("jepa_worlds", "numpy", "torch", "gymnasium", "hydra-core")
 VERSIONED_IF_PRESENT = ("mujoco", "dm-control", "gym-pusht", "pygame")

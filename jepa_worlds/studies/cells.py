@@ -27,7 +27,8 @@ from jepa_worlds.data.collecting import Collection
 from jepa_worlds.models.checkpoint import CARD
 from jepa_worlds.models.training import Schedule
 from jepa_worlds.planning.protocols import Protocol
-from jepa_worlds.shared.app import Plain, composed, explained, override, plain, require_all
+from jepa_worlds.shared.app import composed, explained, override, plain, require_all
+from jepa_worlds.shared.files import Plain
 from jepa_worlds.shared.runs import RESULTS, read_config
 from jepa_worlds.studies.grid import Cell, Grid
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jepa_worlds.shared.app import Plain, guess
+from jepa_worlds.shared.app import guess
+from jepa_worlds.shared.files import Plain
 
 
 def first_given(key: str, layers: Sequence[Plain]) -> Any:

@@ -94,6 +94,11 @@ class Cell:
         return f"{self.method}-{self.data}"
 
     @property
+    def trial(self) -> bool:
+        """Whether its method is a trial of a search."""
+        return "#" in self.method
+
+    @property
     def _where(self) -> list[str]:
         return [self.panel or SHARED] + ([] if self.level is None else [f"{self.level:g}"])
 

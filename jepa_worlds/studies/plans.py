@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from jepa_worlds.shared.app import Plain
 from jepa_worlds.shared.estimates import Estimate, estimate
+from jepa_worlds.shared.files import Plain
 from jepa_worlds.studies.study import Row, Study
 from jepa_worlds.studies.tabulating import Head, Measure
 

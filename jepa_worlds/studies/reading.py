@@ -12,7 +12,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from envs.arguments import require_whole, require_whole_or_none
-from jepa_worlds.shared.app import Plain
+from jepa_worlds.shared.files import Plain
 from jepa_worlds.studies.choices import check_keys, check_levels, chosen, first_given, require_known
 from jepa_worlds.studies.grid import OVERRIDES, PLANS, Grid, Method, Panel
 from jepa_worlds.studies.search import trials

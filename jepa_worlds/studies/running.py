@@ -18,9 +18,8 @@ from jepa_worlds.models.checkpoint import read_card
 from jepa_worlds.plan import plan_run, read_settings
 from jepa_worlds.probe import probe_run
 from jepa_worlds.probing.explaining import EXPLAINED, SOLUTIONS, explain
-from jepa_worlds.shared.app import Plain
 from jepa_worlds.shared.bars import no_bars
-from jepa_worlds.shared.files import read_json, write_json
+from jepa_worlds.shared.files import Plain, read_json, write_json
 from jepa_worlds.shared.jobs import LISTEN, Report
 from jepa_worlds.shared.runs import CONFIG, RESULTS, read_config
 from jepa_worlds.studies.cells import DIGITS, PROBE, Job, resolved
@@ -126,13 +125,13 @@ def with_given(jobs: Sequence[Job], studies: Sequence[str], explained: bool) -> 
 
 def _says_enough(there: Plain, job: Job, explained: bool) -> bool:
     """Whether a row's model was probed, planned in and explained as a job's is to be; paths apart."""
-    paths, trial = ("run=", "out=", "--config-dir="), "#" in job.cell.method
+    paths = ("run=", "out=", "--config-dir=")
     own, other = (
         [[word for word in shlex.split(command) if not word.startswith(paths)] for command in commands]
         for commands in (job.commands[2:], there["commands"][2 : len(job.commands)])
     )
     whole = ((there["planned"], job.plan is not None), (_current(there["explained"]), explained))
-    return own == other and (trial or all(part is not None for part, wanted in whole if wanted))
+    return own == other and (job.cell.trial or all(part is not None for part, wanted in whole if wanted))
 
 
 def _current(explained: Plain | None) -> Plain | None:

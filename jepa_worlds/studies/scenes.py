@@ -15,8 +15,9 @@ from jepa_worlds.pictures.figures import new_figure, save_figure, show_frame
 from jepa_worlds.pictures.video import Clip
 from jepa_worlds.probing.clips import clips
 from jepa_worlds.probing.opening import open_probe
-from jepa_worlds.shared.app import Plain, composed, plain
+from jepa_worlds.shared.app import composed, plain
 from jepa_worlds.shared.bars import no_bars
+from jepa_worlds.shared.files import Plain
 from jepa_worlds.shared.runs import read_config
 from jepa_worlds.studies.panels import WIDTH
 from jepa_worlds.studies.study import Condition, Row, Study

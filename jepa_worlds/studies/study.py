@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from jepa_worlds.data.dataset import is_position
 from jepa_worlds.models.checkpoint import read_card
 from jepa_worlds.probing.scoring import FLOORS
 from jepa_worlds.shared.estimates import Estimate, estimate
@@ -294,4 +295,4 @@ def diagnostic(name: str) -> Callable[[Row], float | None]:
 
 def unit(factor: str) -> str:
     """The unit of a factor's error: px for positions, and its own otherwise, which is not said."""
-    return "px" if factor.split(".")[0] == "location" else ""
+    return "px" if is_position(factor) else ""

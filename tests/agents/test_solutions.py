@@ -8,7 +8,7 @@ from agents.objectives.core import Terms, Views
 from agents.objectives.inverse_dynamics import InverseDynamics
 from agents.objectives.vicreg import VICReg
 from agents.predictors.gru import GRUPredictor
-from agents.solutions import Readout, Steps, fit, fourier_features, knowing, regardless
+from agents.solutions import FittedObjective, LinearDynamics, fit, fourier_features, knowing, regardless
 from agents.world_models.core import NoDecoder
 from agents.world_models.encoder_predictor import EncoderPredictor
 from agents.world_models.frame_model import imagined
@@ -40,10 +40,12 @@ def model_of(objectives: dict[str, nn.Module], frames: int = 1, decoder: nn.Modu
     )
 
 
-def readout_of(
+def fitted_objective(
     objective: nn.Module, mean: float = 0.0, std: float = 1.0, imagine=regardless, **kwargs: object
-) -> Readout:
-    return Readout(model_of({"some": objective}, **kwargs), imagine, torch.full((DIM,), mean), torch.full((DIM,), std))
+) -> FittedObjective:
+    return FittedObjective(
+        model_of({"some": objective}, **kwargs), imagine, torch.full((DIM,), mean), torch.full((DIM,), std)
+    )
 
 
 def batch_of(latents: Tensor, predictions: Tensor | None = None, frames: int = 1) -> dict[str, Tensor]:
@@ -115,36 +117,36 @@ def test_regardless__predicts_the_same_whatever_is_done():
     assert all(torch.equal(found[n], predictions[:, 1:]) for n in range(2))
 
 
-def test_steps__are_those_of_a_dot_between_walls():
+def test_linear_dynamics__are_those_of_a_dot_between_walls():
     actions, start = torch.randn(200, 8, ACTIONS), torch.rand(200, 1, 2) * 10
     places, weight = [start[:, 0]], torch.tensor([[2.0, 0.0], [1.0, -1.0]])
     for t in range(8):
         places.append((places[-1] + actions[:, t] @ weight + 0.1).clamp(0, 10))
     truth = torch.stack(places, dim=1)
-    steps = Steps.fit(truth, actions)
-    torch.testing.assert_close(steps.weight, torch.cat([weight, torch.full((1, 2), 0.1)]), atol=1e-4, rtol=0)
-    torch.testing.assert_close(steps.low, torch.zeros(2), atol=1e-5, rtol=0)
-    assert steps.share > 0.9999
-    torch.testing.assert_close(steps.rollout(truth[:, 0], actions), truth[:, 1:], atol=1e-3, rtol=0)
-    many = steps.rollout(truth[:, 0], actions.expand(3, -1, -1, -1))  # of several ways to act
+    dynamics = LinearDynamics.fit(truth, actions)
+    torch.testing.assert_close(dynamics.weight, torch.cat([weight, torch.full((1, 2), 0.1)]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(dynamics.low, torch.zeros(2), atol=1e-5, rtol=0)
+    assert dynamics.share > 0.9999
+    torch.testing.assert_close(dynamics.rollout(truth[:, 0], actions), truth[:, 1:], atol=1e-3, rtol=0)
+    many = dynamics.rollout(truth[:, 0], actions.expand(3, -1, -1, -1))  # of several ways to act
     torch.testing.assert_close(many[2], truth[:, 1:], atol=1e-3, rtol=0)
 
 
-def test_steps__know_what_actions_do_not_move():
+def test_linear_dynamics__know_what_actions_do_not_move():
     actions = torch.randn(200, 8, ACTIONS)
-    assert abs(Steps.fit(torch.randn(200, 9, 2), actions).share) < 0.05
-    assert Steps.fit(torch.randn(200, 1, 2).expand(-1, 9, -1), actions).share == 0
+    assert abs(LinearDynamics.fit(torch.randn(200, 9, 2), actions).share) < 0.05
+    assert LinearDynamics.fit(torch.randn(200, 1, 2).expand(-1, 9, -1), actions).share == 0
 
 
-# --- the readout
+# --- the fitted objective
 
 
-def test_readout__shows_objectives_what_a_model_of_these_latents_would():
+def test_fitted_objective__shows_objectives_what_a_model_of_these_latents_would():
     objective = Watched()
-    readout = readout_of(objective, mean=3.0, std=2.0, frames=3)
+    fitted = fitted_objective(objective, mean=3.0, std=2.0, frames=3)
     latents, predictions = torch.randn(2, 5, 4, DIM)
     batch = batch_of(latents, predictions, frames=3)
-    assert readout(batch).keys() == {"watched"}
+    assert fitted(batch).keys() == {"watched"}
     views = objective.views
     torch.testing.assert_close(views.latents, (latents - 3) / 2)
     torch.testing.assert_close(views.predictions, (predictions - 3) / 2)
@@ -155,11 +157,11 @@ def test_readout__shows_objectives_what_a_model_of_these_latents_would():
     assert torch.equal(views.factors["location"], batch["factors.location"][:, 2:])
 
 
-def test_readout__shows_the_actions_frames_and_factors_that_the_model_shows():
+def test_fitted_objective__shows_the_actions_frames_and_factors_that_the_model_shows():
     objective = Watched()
     model = model_of({"some": objective}, frames=2)
     batch = batch_of(torch.randn(5, 4, DIM), frames=2)
-    Readout(model, regardless, torch.zeros(DIM), torch.ones(DIM))(batch)
+    FittedObjective(model, regardless, torch.zeros(DIM), torch.ones(DIM))(batch)
     seen = objective.views
     model.loss({name: x for name, x in batch.items() if name not in ("latents", "predictions")})
     for name in ("actions", "frames"):
@@ -167,26 +169,26 @@ def test_readout__shows_the_actions_frames_and_factors_that_the_model_shows():
     torch.testing.assert_close(dict(seen.factors), dict(objective.views.factors))
 
 
-def test_readout__imagines_in_the_space_of_its_map():
+def test_fitted_objective__imagines_in_the_space_of_its_map():
     objective, gru = Watched(), GRUPredictor(DIM, ACTIONS)
-    readout = readout_of(
+    fitted = fitted_objective(
         objective, mean=0.5, std=2.0, imagine=lambda batch, actions: imagined(gru, batch["latents"][:, :1], actions)
     )
-    nn.init.normal_(readout.map.weight)
-    nn.init.normal_(readout.map.bias)
+    nn.init.normal_(fitted.map.weight)
+    nn.init.normal_(fitted.map.bias)
     latents, others = torch.randn(5, 4, DIM), torch.randn(2, 5, 3, ACTIONS)
-    readout(batch_of(latents))
+    fitted(batch_of(latents))
     assert objective.views.imagine is not None
     for n in range(2):
-        expected = readout.map((gru(latents[:, :1], others[n]) - 0.5) / 2)
+        expected = fitted.map((gru(latents[:, :1], others[n]) - 0.5) / 2)
         torch.testing.assert_close(objective.views.imagine(others)[n], expected)
 
 
-def test_readout__cannot_draw():
+def test_fitted_objective__cannot_draw():
     objective = Watched()
-    readout_of(objective)(batch_of(torch.randn(5, 4, DIM)))
+    fitted_objective(objective)(batch_of(torch.randn(5, 4, DIM)))
     assert objective.views.decode is None
-    readout_of(objective, decoder=nn.Identity())(batch_of(torch.randn(5, 4, DIM)))
+    fitted_objective(objective, decoder=nn.Identity())(batch_of(torch.randn(5, 4, DIM)))
     assert objective.views.decode is not None
     with pytest.raises(NoDecoder, match="needs a decoder"):
         objective.views.decode(objective.views.predictions)
@@ -199,10 +201,10 @@ def test_fit__finds_scale_and_rotation():
     basis = torch.logspace(-0.7, 0.5, DIM)[:, None] * torch.linalg.qr(torch.randn(DIM, DIM))[0]
     latents = 5 + torch.randn(256, 1, DIM).expand(-1, 4, -1) @ basis  # a copy, seen through a bad map
     batch = batch_of(latents)
-    readout = readout_of(VICReg())
-    before = readout(batch)
-    fit(readout, batch, VICREG, 256, 100, lr=0.03)
-    after = readout(batch)
+    fitted = fitted_objective(VICReg())
+    before = fitted(batch)
+    fit(fitted, batch, VICREG, 256, 100, lr=0.03)
+    after = fitted(batch)
     assert before["variance"] > 0.03 and after["variance"] < 0.001
     assert before["covariance"] > 5 and after["covariance"] < 0.7
     assert after["invariance"] == 0
@@ -213,23 +215,23 @@ def test_fit__fits_the_heads_of_the_objective():
     moved = torch.cat([torch.zeros(128, 1, ACTIONS), actions.cumsum(dim=1)], dim=1)
     latents = torch.cat([moved, torch.randn(128, 1, DIM - ACTIONS).expand(-1, 4, -1)], dim=-1)
     batch = {**batch_of(latents), "actions": actions}
-    readout = readout_of(InverseDynamics(DIM, ACTIONS))
-    encoder = [x.clone() for x in readout.model.encoder.parameters()]
-    fit(readout, batch, {"inverse_dynamics": 1.0}, 32, 400, lr=0.03)
-    assert readout(batch)["inverse_dynamics"] < 0.01
-    assert not readout.training
-    for was, now in zip(encoder, readout.model.encoder.parameters(), strict=True):
+    fitted = fitted_objective(InverseDynamics(DIM, ACTIONS))
+    encoder = [x.clone() for x in fitted.model.encoder.parameters()]
+    fit(fitted, batch, {"inverse_dynamics": 1.0}, 32, 400, lr=0.03)
+    assert fitted(batch)["inverse_dynamics"] < 0.01
+    assert not fitted.training
+    for was, now in zip(encoder, fitted.model.encoder.parameters(), strict=True):
         assert torch.equal(was, now)
 
 
 def test_fit__cannot_find_what_latents_do_not_hold():
     static = torch.randn(2, 512, 1, DIM).expand(-1, -1, 4, -1)  # tells nothing of the actions
     train, held_out = ({**batch_of(latents), "actions": torch.randn(512, 3, ACTIONS)} for latents in static)
-    readout = readout_of(InverseDynamics(DIM, ACTIONS))
-    fit(readout, train, {"inverse_dynamics": 1.0}, 64, 200)
+    fitted = fitted_objective(InverseDynamics(DIM, ACTIONS))
+    fit(fitted, train, {"inverse_dynamics": 1.0}, 64, 200)
     normalised = (held_out["actions"] - torch.tensor([1.0, -1.0])) / torch.tensor([2.0, 4.0])
     variance = normalised.flatten(0, 1).var(dim=0).mean()
-    assert readout(held_out)["inverse_dynamics"] > 0.95 * variance
+    assert fitted(held_out)["inverse_dynamics"] > 0.95 * variance
 
 
 def test_fit__is_the_same_every_time_and_leaves_the_random_state_alone():
@@ -237,19 +239,19 @@ def test_fit__is_the_same_every_time_and_leaves_the_random_state_alone():
     before, found = torch.get_rng_state(), []
     for _ in range(2):
         torch.manual_seed(1)
-        readout, state = readout_of(VICReg()), torch.get_rng_state()
-        fit(readout, batch, VICREG, 16, 5)
+        fitted, state = fitted_objective(VICReg()), torch.get_rng_state()
+        fit(fitted, batch, VICREG, 16, 5)
         assert torch.equal(torch.get_rng_state(), state)
-        found.append(readout.map.weight)
+        found.append(fitted.map.weight)
     assert torch.equal(*found)
     assert not torch.equal(found[0], torch.eye(DIM))
-    other = readout_of(VICReg())
+    other = fitted_objective(VICReg())
     fit(other, batch, VICREG, 16, 5, seed=1)
     assert not torch.equal(other.map.weight, found[0])
     torch.set_rng_state(before)
 
 
 def test_fit__of_no_steps_changes_nothing():
-    batch, readout = batch_of(torch.randn(8, 4, DIM)), readout_of(VICReg())
-    fit(readout, batch, VICREG, 4, 0)
-    assert torch.equal(readout.map.weight, torch.eye(DIM)) and torch.equal(readout.map.bias, torch.zeros(DIM))
+    batch, fitted = batch_of(torch.randn(8, 4, DIM)), fitted_objective(VICReg())
+    fit(fitted, batch, VICREG, 4, 0)
+    assert torch.equal(fitted.map.weight, torch.eye(DIM)) and torch.equal(fitted.map.bias, torch.zeros(DIM))

@@ -14,8 +14,8 @@ from envs.core import World
 from envs.distractors.background import Background
 from envs.distractors.photographs import Photographs
 from envs.distractors.uniform import UniformNoise
-from envs.faces import WorldVectorEnv
 from envs.registry import register
+from envs.vector_face import WorldVectorEnv
 
 DOT, DOTS, RACE = "jepa_worlds/MovingDot-v0", "jepa_worlds/ThreeDots-v0", "jepa_worlds/TestRace-v0"
 STACK = (Background(UniformNoise(), "dynamic"), Background(Photographs(), "drifting", level=0.5, speed=0.7))

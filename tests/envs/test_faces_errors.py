@@ -9,7 +9,8 @@ import pytest
 import envs  # noqa: F401 (registers the worlds)
 from envs.distractors.background import Background
 from envs.distractors.uniform import UniformNoise
-from envs.faces import WorldEnv, WorldVectorEnv
+from envs.faces import WorldEnv
+from envs.vector_face import WorldVectorEnv
 
 DOT = "jepa_worlds/MovingDot-v0"
 

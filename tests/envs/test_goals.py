@@ -12,8 +12,9 @@ import envs  # noqa: F401 (registers the worlds)
 from envs.core import World, apart
 from envs.distractors.background import Background
 from envs.distractors.uniform import UniformNoise
-from envs.faces import WorldEnv, WorldVectorEnv
+from envs.faces import WorldEnv
 from envs.goals import GoalWorld
+from envs.vector_face import WorldVectorEnv
 from envs.worlds.moving_dot import MovingDot
 from envs.worlds.two_rooms import TwoRooms
 

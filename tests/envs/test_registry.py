@@ -17,8 +17,9 @@ import envs
 from envs.core import World
 from envs.distractors.background import Background
 from envs.distractors.uniform import UniformNoise
-from envs.faces import WorldEnv, WorldVectorEnv
+from envs.faces import WorldEnv
 from envs.registry import NAMESPACE, register
+from envs.vector_face import WorldVectorEnv
 
 IDS = sorted(name for name in gymnasium.registry if name.startswith(f"{NAMESPACE}/"))
 IDS = [name for name in IDS if gymnasium.spec(name).entry_point == "envs.faces:WorldEnv"]  # others: tests/envs/external

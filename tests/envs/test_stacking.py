@@ -15,8 +15,8 @@ import envs  # noqa: F401 (registers the worlds)
 from envs.distractors.background import Background
 from envs.distractors.core import DistractedWorld
 from envs.distractors.uniform import UniformNoise
-from envs.faces import WorldVectorEnv
 from envs.stacking import StackedWorld
+from envs.vector_face import WorldVectorEnv
 from envs.worlds.moving_dot import MovingDot
 from envs.worlds.pendulum import Pendulum
 

@@ -11,7 +11,7 @@ import pytest
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 from omegaconf import OmegaConf
 
-from envs.faces import WorldVectorEnv
+from envs.vector_face import WorldVectorEnv
 from jepa_worlds import benchmark
 from jepa_worlds.benchmark import line, words_as_parts
 from jepa_worlds.machine import benchmarking

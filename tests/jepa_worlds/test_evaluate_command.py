@@ -18,13 +18,14 @@ from typing import Any
 import pytest
 
 from envs.external.vector import InThisProcess
-from envs.faces import WorldVectorEnv
+from envs.vector_face import WorldVectorEnv
 from jepa_worlds import evaluate, train
 from jepa_worlds.data.environments import make_worlds
 from jepa_worlds.policies.comparing import chosen_task, compared_rows
 from jepa_worlds.policies.returns import FLOORS
 from jepa_worlds.policies.saved import read_policy_card
-from jepa_worlds.shared.app import EXPECTED, Plain, command, composed, plain
+from jepa_worlds.shared.app import EXPECTED, command, composed, plain
+from jepa_worlds.shared.files import Plain
 
 MODEL = ["model.latent_dim=16", "encoder.width=8", "batch_size=8", "precision=fp32", "steps=2"]
 SMALL = [

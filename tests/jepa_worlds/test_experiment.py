@@ -19,7 +19,8 @@ import pytest
 
 from jepa_worlds import collect, experiment, probe, train
 from jepa_worlds.models.training import Trainer
-from jepa_worlds.shared.app import Plain, command, composed, plain
+from jepa_worlds.shared.app import command, composed, plain
+from jepa_worlds.shared.files import Plain
 from jepa_worlds.shared.runs import read_config
 from jepa_worlds.studies import running
 from jepa_worlds.studies.cells import make_jobs

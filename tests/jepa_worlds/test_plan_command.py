@@ -27,7 +27,8 @@ from jepa_worlds.planning.arenas import Arena
 from jepa_worlds.planning.comparing import Comparison
 from jepa_worlds.planning.replaying import followed
 from jepa_worlds.policies.behaviours import SB3_POLICY, identified
-from jepa_worlds.shared.app import EXPECTED, Plain, command, composed, explained
+from jepa_worlds.shared.app import EXPECTED, command, composed, explained
+from jepa_worlds.shared.files import Plain
 
 MODEL = ["model.latent_dim=16", "encoder.width=8", "batch_size=8", "precision=fp32", "steps=2"]
 CEM = ["planner.candidates=12", "planner.elites=3", "planner.iterations=2"]
@@ -381,9 +382,11 @@ def test_words_with_group__is_a_shorthand() -> None:
 
 
 def test_followed__is_the_position_that_is_scored_or_the_last() -> None:
-    assert followed(["location", "location.tip"], "location") == "location"
-    assert followed(["angle", "location.cart", "location.tip"], "angle") == "location.tip"
-    assert followed(["angle"], "angle") is None
+    place, angle = np.zeros((3, 2)), np.zeros((3, 1))
+    assert followed({"location": place, "location.tip": place}, "location") == "location"
+    assert followed({"angle": angle, "location.cart": place, "location.tip": place}, "angle") == "location.tip"
+    assert followed({"location.cart": place, "location.height": angle}, "location.height") == "location.cart"
+    assert followed({"angle": angle}, "angle") is None
 
 
 def test_plan__plans_choices_in_episodes_that_end(collect_to, tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ import jepa_worlds
 from jepa_worlds import collect, evaluate, plan, probe, record, train
 from jepa_worlds.models.checkpoint import read_card
 from jepa_worlds.policies.saved import read_policy_card
-from jepa_worlds.shared.app import Plain, composed, plain
-from jepa_worlds.shared.files import write_json
+from jepa_worlds.shared.app import composed, plain
+from jepa_worlds.shared.files import Plain, write_json
 from jepa_worlds.studies import scenes
 
 MINE = "classes_of_the_user"

@@ -162,13 +162,13 @@ def test_goal_head__refuses_goals_of_another_size(data):
     [
         (lambda: Reward(0, 1), "latent_dim must be an integer of at least 1, got 0"),
         (lambda: Reward(2, 1, (8, 0)), r"hidden_dims must be widths of at least 1, got \[8, 0\]"),
-        (lambda: TemporalDistance(2, expectile=1.5), "expectile must be between 0 and 1, got 1.5"),
+        (lambda: TemporalDistance(2, expectile=1.5), "expectile must be from 0 to 1, got 1.5"),
         (lambda: TemporalDistance(2, discount=1.0), "discount between 0 and 1, got 32 and 1.0"),
         (lambda: TemporalDistance(2, dim=0), "dim must be positive"),
         (lambda: GCBC(2, 1, goal_dim=0), "goal_dim must be an integer of at least 1, or null, got 0"),
         (lambda: GCBC(2, 3, (2, 2)), r"choices among \[2, 2\] are not actions of 3 numbers"),
         (lambda: GoalInverseDynamics(2, 1, horizon=0), "horizon must be an integer of at least 1, got 0"),
-        (lambda: GCIQL(2, 1, random_goals=0.7, same_goals=0.4), "random_and_same_goals must be between 0 and 1"),
+        (lambda: GCIQL(2, 1, random_goals=0.7, same_goals=0.4), "random_and_same_goals must be from 0 to 1"),
         (lambda: GCIQL(2, 1, temperature=-1.0), "temperature and same_goals at least 0, got 0.99, -1.0 and 0.2"),
     ],
 )

@@ -24,8 +24,7 @@ from jepa_worlds.models.checkpoint import read_card
 from jepa_worlds.pictures import figures as figures_module
 from jepa_worlds.shared.app import composed
 from jepa_worlds.shared.build import build
-
-Plain = dict[str, Any]
+from jepa_worlds.shared.files import Plain
 
 PACKAGE = "package_of_someone_else"
 OWN: Plain = {"_target_": f"{PACKAGE}.models.Own", "latent_dim": 12}

@@ -17,7 +17,7 @@ from agents.probes.ridge import Ridge
 from jepa_worlds.planning import fitting as plan_fitting
 from jepa_worlds.planning.fitting import Fitted, Readout
 from jepa_worlds.planning.heads import new_head
-from jepa_worlds.shared.app import Plain
+from jepa_worlds.shared.files import Plain
 
 SIZES = {"latent_dim": 4, "action_dim": 2}
 HEADS = {

@@ -22,7 +22,8 @@ from jepa_worlds.data.environments import make_worlds
 from jepa_worlds.policies import downstream
 from jepa_worlds.policies.downstream import STARTS, Evaluation, Training, train_policy, trained
 from jepa_worlds.policies.saved import make_observer, read_policy_card, recover, written
-from jepa_worlds.shared.app import Plain, composed, plain
+from jepa_worlds.shared.app import composed, plain
+from jepa_worlds.shared.files import Plain
 
 SMALL = {
     "ppo": ["policy.arguments.n_steps=4", "policy.arguments.batch_size=8", "policy.arguments.n_epochs=1"],

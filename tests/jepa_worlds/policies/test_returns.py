@@ -9,18 +9,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from jepa_worlds.policies.returns import (
-    Curve,
-    aligned,
-    area,
-    at_seconds,
-    crossing,
-    interval,
-    iqm,
-    steps_to,
-    summary,
-    table,
-)
+from jepa_worlds.policies.returns import Curve, aligned, area, at_seconds, crossing, interval, iqm, steps_to, summary
+from jepa_worlds.policies.tables import table
 
 
 def curve(*means: float, every: int = 100, seconds: float = 2.0) -> Curve:

@@ -28,8 +28,8 @@ from jepa_worlds.policies.acting import play
 from jepa_worlds.policies.behaviours import SB3_POLICY, identified, make_behaviour
 from jepa_worlds.policies.downstream import Training, train_policy
 from jepa_worlds.policies.saved import find_policy, make_observer, read_policy_card
-from jepa_worlds.shared.app import Plain, composed, plain
-from jepa_worlds.shared.files import write_json
+from jepa_worlds.shared.app import composed, plain
+from jepa_worlds.shared.files import Plain, write_json
 
 MODEL = ["model.latent_dim=16", "encoder.width=8", "batch_size=8", "precision=fp32", "steps=2"]
 TASK = ["env=moving_dot_reach", "distractor=uniform", "distractor.dynamics=static"]

@@ -9,7 +9,8 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from jepa_worlds.shared.app import CONFIGS, Plain, composed, plain
+from jepa_worlds.shared.app import CONFIGS, composed, plain
+from jepa_worlds.shared.files import Plain
 from jepa_worlds.studies.cells import Job, make_jobs
 from jepa_worlds.studies.grid import Cell, Grid
 from jepa_worlds.studies.reading import read_grid

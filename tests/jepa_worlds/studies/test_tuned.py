@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from jepa_worlds.shared.app import Plain, composed, plain
+from jepa_worlds.shared.app import composed, plain
+from jepa_worlds.shared.files import Plain
 from jepa_worlds.studies.cells import make_jobs
 from jepa_worlds.studies.grid import Cell, Grid
 from jepa_worlds.studies.reading import read_grid
