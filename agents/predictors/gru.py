@@ -22,6 +22,6 @@ class GRUPredictor(nn.Module):
     def forward(self, context: Tensor, actions: Tensor) -> Tensor:
         start = context[:, -1].unsqueeze(0).contiguous()  # [1 layer, B, D]
         if actions.is_cuda:  # autocast runs cuDNN's recurrent networks in float16, whatever it was asked for
-            with torch.autocast("cuda", enabled=False):
+            with torch.autocast(actions.device.type, enabled=False):
                 return self.gru(actions.float(), start.float())[0]
         return self.gru(actions, start)[0]

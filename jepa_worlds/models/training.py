@@ -98,6 +98,8 @@ class Trainer:
         self.peaks = [group["lr"] for group in optimizer.param_groups]
         self.device = next(model.parameters()).device
         self.bf16 = bf16
+        if compiled:
+            torch._dynamo.reset()  # it counts what it has compiled for other models, and then refuses
         self.loss: Callable[[Batch], Terms] = torch.compile(model.loss) if compiled else model.loss
         self.step = 0
         self.healthy = torch.ones((), dtype=torch.bool, device=self.device)

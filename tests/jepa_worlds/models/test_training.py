@@ -125,6 +125,30 @@ def interrupt_at(made: Trainer, step: int) -> None:
     made.train_step = train_step  # type: ignore[method-assign]
 
 
+# --- compilation
+
+
+def test_trainer__compiles_every_model_of_a_process(
+    windows: dict[str, Windows], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graphs, losses, compile_ = list[int](), list[Tensor](), torch.compile
+
+    def counted(module: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., object]:
+        graphs.append(len(losses))
+        return module.forward
+
+    monkeypatch.setattr(torch, "compile", lambda function: compile_(function, backend=counted))
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1)
+    batch = windows["train"].batch(0, 4, 0)
+    for compiled in (False, True, True):
+        torch.manual_seed(0)
+        model = Noisy()
+        made = Trainer(model, WEIGHTS, OPTIMIZERS["sgd"](model.parameters()), schedule(), compiled=compiled)
+        losses.append(made.train_step(batch)["loss"])
+    assert set(graphs) == {1, 2}
+    torch.testing.assert_close(losses, [losses[0]] * 3)
+
+
 # --- schedule
 
 
