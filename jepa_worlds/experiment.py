@@ -27,7 +27,7 @@ from jepa_worlds.studies.cells import Job, chosen_experiment, make_jobs
 from jepa_worlds.studies.grid import Cell, Grid
 from jepa_worlds.studies.reading import read_grid
 from jepa_worlds.studies.running import (
-    CEILING,
+    REFERENCE,
     Explanation,
     explain_cell,
     plan_cell,
@@ -145,9 +145,9 @@ def _explain(jobs: Sequence[Job], settings: Plain) -> Failures:
     if not settings["explain"]:
         return {}
     done = [job for job in jobs if job.known and job.given is None and not job.cell.trial]
-    ceilings = {job.cell.data: job.run for job in done if job.cell.method == CEILING}
+    references = {job.cell.data: job.run for job in done if job.cell.method == REFERENCE}
     device, trust = settings["device"], tuple(settings["trust"])
-    wanted = {job.run: (job, Explanation(job.run, ceilings.get(job.cell.data), device, trust)) for job in done}
+    wanted = {job.run: (job, Explanation(job.run, references.get(job.cell.data), device, trust)) for job in done}
     explanations = [explanation for _, explanation in wanted.values()]
     found = _side_by_side(explain_cell, explanations, settings, "explain", "cell", len(explanations), 0)
     return {f"{job.cell}": f"explain: {why}" for (job, _), why in zip(wanted.values(), found, strict=True) if why}

@@ -1,4 +1,4 @@
-"""Supervision: every prediction has to tell a factor of its step. The ceiling, not a competitor: it sees the truth."""
+"""Supervision: every prediction has to tell a factor of its step. A reference, not a competitor: it sees the truth."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from jepa_worlds.shared.runs import CONFIG, RESULTS, read_config
 from jepa_worlds.studies.cells import DIGITS, PROBE, Job, resolved
 from jepa_worlds.studies.study import read_study
 
-CEILING = "supervised"  # the method whose run the others are explained by
+REFERENCE = "supervised"  # the method whose run the others are explained by
 SECONDS = "seconds.json"
 PLANNED = ("episodes", "success_end", "success_ever", "final_distance", "return", "seconds_per_decision")
 
@@ -120,7 +120,9 @@ def with_given(jobs: Sequence[Job], studies: Sequence[str], explained: bool) -> 
 
     found = [replace(job, given=given(job)) for job in jobs]
     left = {job.cell.data for job in found if job.given is None and explained}
-    return [replace(job, given=None) if job.cell.method == CEILING and job.cell.data in left else job for job in found]
+    return [
+        replace(job, given=None) if job.cell.method == REFERENCE and job.cell.data in left else job for job in found
+    ]
 
 
 def _says_enough(there: Plain, job: Job, explained: bool) -> bool:

@@ -167,7 +167,7 @@ class Study:
             return None
 
     def privileged(self, method: str) -> bool:
-        """Whether the objective of a method was told the truth about a factor: a ceiling, not a competitor."""
+        """Whether the objective of a method was told the truth about a factor: a reference, not a competitor."""
         rows = (row for row in self.rows if row["cell"]["method"] == method)
         terms = next(rows)["config"]["objective"].get("terms", {}).values()
         return any("factor" in term for term in terms)
