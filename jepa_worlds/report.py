@@ -57,7 +57,7 @@ class Part:
     """Methods that can be compared with each other, and all that is said of them.
 
     Attributes:
-        methods: their names.
+        methods: their names, the best first where there is a ranking.
         board: their ranking over all columns, if there is one.
         score, others, plans, reasons: tables.
         pictures: by what they show.
@@ -165,13 +165,15 @@ def _part(
     study: Study, methods: list[str], conditions: list[Condition], level: float, folder: Path, suffix: str
 ) -> Part:
     near = [c for c in conditions if any(study.cells(m, c) for m in methods)]
+    board = leaderboard.leaderboard(study, methods)
+    methods = methods if board is None else board.ordered(methods)
 
     def tabulated(measures: Sequence[Measure]) -> list[tuple[Measure, list[Table]]]:
         return [(measure, found) for measure in measures if (found := tables(study, methods, measure))]
 
     part = Part(
         methods,
-        leaderboard.leaderboard(study, methods),
+        board,
         tables(study, methods, ROLLOUT),
         tabulated(OTHERS),
         tabulated(plan_measures(study)),

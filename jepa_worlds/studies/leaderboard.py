@@ -54,6 +54,11 @@ class Leaderboard:
     heads: list[Head]
     standings: list[Standing]
 
+    def ordered(self, methods: Sequence[str]) -> list[str]:
+        """Methods as they stand, those that do not stand anywhere last."""
+        places = {standing.name: place for place, standing in enumerate(self.standings)}
+        return sorted(methods, key=lambda method: places.get(method, len(places)))
+
 
 def leaderboard(study: Study, methods: Sequence[str]) -> Leaderboard | None:
     """The ranking of methods that can be compared; None without a method that was told the truth, or for one column."""

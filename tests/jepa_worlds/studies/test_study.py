@@ -221,6 +221,7 @@ def test_leaderboard__leaves_out_what_cannot_be_known_and_ranks_what_was_measure
     found = board(tmp_path, rows)
     assert [head.condition for head in found.heads] == [STATIC, DYNAMIC]
     assert [(line.name, line.count) for line in found.standings[:2]] == [("vicreg", 2), ("idm", 1)]
+    assert found.ordered(["idm", "supervised", "vicreg"]) == ["vicreg", "idm", "supervised"]
     lines = leaderboard.markdown(Study(tmp_path), found)
     assert "| VICReg | 5.66 | 8.00 | fixed noise: level 1 | 2 | 30 |" in lines
     assert "| *always the mean (chance)* | 7.07 | 10.00 | fixed noise: level 1 | 2 | – |" in lines
